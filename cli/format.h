@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The contract of an output format, one file each under cli/format/, registered by PART(format, format, ...).
+ */
+#ifndef WHYSTALL_FORMAT_H
+#define WHYSTALL_FORMAT_H
+
+#include <stdio.h>
+
+#include "part.h"
+#include "verdict.h"
+
+struct format_options {
+	int columns;    /* 80 unless a terminal says otherwise */
+	bool colour;    /* the output takes colours and Unicode */
+	uint32_t stall; /* only this stall, in full; 0: all */
+	const char *record; /* path of the record, for the last line; NULL: none */
+	const char *prefix; /* "whystall: " on stderr, "" on stdout: the first line's beginning */
+};
+
+struct format {
+	const char *name; /* -f NAME */
+	const char *help; /* one line */
+	int (*write)(FILE *, const struct verdict *, const struct format_options *); /* 0 or -errno */
+};
+
+PARTS_DECLARE(format, format);
+const struct format *format_find(const char *name); /* NULL: none */
+
+#endif

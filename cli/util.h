@@ -45,7 +45,8 @@ char *xprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 		size_t n, room;                                                                                 \
 	}
 #define vec_push(v)                                                                                             \
-	((v)->at = vec_grow((v)->at, &(v)->room, (v)->n + 1, sizeof(*(v)->at)), (v)->n++, &(v)->at[(v)->n - 1])
+	((v)->at = vec_grow((v)->at, &(v)->room, (v)->n + 1, sizeof(*(v)->at)),                                 \
+	 __builtin_memset(&(v)->at[(v)->n], 0, sizeof(*(v)->at)), (v)->n++, &(v)->at[(v)->n - 1])
 #define vec_free(v) (free((v)->at), (v)->at = NULL, (v)->n = (v)->room = 0)
 void *vec_grow(void *at, size_t *room, size_t need, size_t size); /* new room is zeroed */
 
@@ -56,7 +57,7 @@ const char *intern_n(const char *s, size_t n);
 
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 
-/* "250us", "20ms", "1.5s", "2m" -> ns. 0, or -EINVAL: no unit, negative, nonsense, over a day. */
+/* "250us", "20ms", "1.5s", "2m", "1h" -> ns. 0, or -EINVAL: no unit, negative, nonsense, over a day. */
 int time_parse(const char *s, uint64_t *ns);
 /* "1.84 s", "31 ms", "0.3 ms", "45 us", "2 min 3 s": 2 or 3 significant figures. Returns buf. */
 char *time_format(char *buf, size_t size, uint64_t ns);
@@ -66,7 +67,8 @@ char *count_format(char *buf, size_t size, uint64_t n);
 /* The nearest of the words (edit distance at most a third of the length, else NULL). */
 const char *nearest(const char *word, const char *const *words, size_t n);
 
-/* A whole small file: *out is malloced and NUL-terminated, at most max bytes. Returns length or -errno. */
+/* A whole small file: *out is malloced and NUL-terminated, at most max bytes. Returns length or -errno (-EFBIG: it is
+ * longer). */
 ssize_t file_read(const char *path, char **out, size_t max);
 
 #endif

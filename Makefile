@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: MIT
 # make            build/whystall and build/libwhystall.so
 # make demo       installs what is missing, builds, shows the verdict on a real FastAPI app
-# make check      installs what is missing, builds, runs every test
+# make check      installs what is missing, builds, runs every test that is quick (.ci/run does the same)
+# make check-all  and the long ones
+# make accuracy   the labelled programs, on every Python version present
+# make bench      what whystall costs, as paired ratios
+# make install    into PREFIX (below DESTDIR)
+# make deps, unit, lint, format, clean
 # make V=1        shows the commands
 
 BUILD  ?= build
-CC     ?= gcc
+ifeq ($(origin CC),default)
+CC      = gcc
+endif
 PREFIX ?= /usr/local
+# Debian's own: it has the packages that tools/install-deps.sh installs
+PYTHON ?= /usr/bin/python3
 V      ?=
 Q       = $(if $(V),,@)
 say     = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$(2))')
+comma  := ,
 
 CFLAGS   ?= -O2 -g
 WARN      = -Wall -Wextra -Werror
@@ -21,38 +31,93 @@ CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
 SHIM_SRC := $(wildcard preload/*.c)
 SHIM_OBJ := $(SHIM_SRC:%.c=$(BUILD)/%.o)
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_test.c))
+C_FILES  := $(wildcard record/*.h preload/*.[ch] cli/*.[ch] cli/*/*.[ch] tests/*/*.[ch])
+
+# Goals that may install what they need; any other only says what is missing.
+GROUPS := build $(if $(filter demo check check-all accuracy bench,$(MAKECMDGOALS)),demo) \
+	$(if $(filter check check-all accuracy,$(MAKECMDGOALS)),check) $(if $(filter bench,$(MAKECMDGOALS)),bench)
+AUTO   := $(filter deps demo check check-all accuracy bench,$(MAKECMDGOALS))
 
 .DELETE_ON_ERROR:
-.PHONY: all clean unit
+.PHONY: all deps unit unit-build demo check check-all accuracy bench lint format install clean
 all: $(BUILD)/whystall $(BUILD)/libwhystall.so
 
 $(BUILD)/whystall: $(CLI_OBJ)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CLI_OBJ) $(LIBS)
 
 $(BUILD)/libwhystall.so: $(SHIM_OBJ) $(wildcard preload/*.map)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -nostartfiles -Wl,-soname,libwhystall.so -Wl,-z,now -o $@ $(SHIM_OBJ) \
 		$(if $(wildcard preload/shim.map),-Wl$(comma)--version-script=preload/shim.map)
-comma := ,
 
-$(BUILD)/preload/%.o: preload/%.c
+$(BUILD)/preload/%.o: preload/%.c | $(BUILD)/.headers
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -c -o $@ $<
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c | $(BUILD)/.headers
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# A missing compiler or header is told before the first error message, with the line that installs it.
+HEADERS := elfutils/libdwfl.h gelf.h sqlite3.h jansson.h libiberty/demangle.h
+$(BUILD)/.headers: | $(if $(AUTO),deps)
+	@mkdir -p $(BUILD)
+	@printf '#include <%s>\n' stddef.h stdio.h $(HEADERS) | $(CC) -fsyntax-only -x c - 2>$@.log || { \
+		grep -hE 'No such file|not found' $@.log >&2; \
+		echo "whystall needs packages that are not here:" >&2; \
+		tools/install-deps.sh --say build | sed 's/^/    /' >&2; exit 1; }
+	@mv $@.log $@
+
+deps:
+	@tools/install-deps.sh $(GROUPS)
+
 # unit tests: tests/unit/NAME_test.c against everything but main
-$(BUILD)/tests/unit/%: tests/unit/%.c $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
+$(BUILD)/tests/unit/%_test: tests/unit/%_test.c $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
 	@mkdir -p $(@D)
 	$(call say,TEST,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
-unit: $(UNIT)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LIBS) -lcmocka
+unit-build: $(UNIT)
+unit: unit-build
 	@set -e; for t in $(UNIT); do $$t; done
+
+# What the accuracy and bench programs load or run; no part of whystall.
+$(BUILD)/tests/%.so: tests/%.c | $(BUILD)/.headers
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -lpthread
+$(BUILD)/tests/bench/lock: tests/bench/lock.c | $(BUILD)/.headers
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -o $@ $< -lpthread
+FIXTURES := $(BUILD)/tests/accuracy/hold.so $(if $(wildcard tests/bench/lock.c),$(BUILD)/tests/bench/lock)
+
+demo: deps all
+	@$(PYTHON) demo/demo.py --build $(BUILD)
+accuracy: deps all $(FIXTURES)
+	@$(PYTHON) tests/accuracy/score.py --build $(BUILD) $(ARGS)
+bench: deps all $(FIXTURES)
+	@$(PYTHON) tests/bench/bench.py --build $(BUILD) $(ARGS)
+check: deps
+	@$(PYTHON) tests/check.py --build $(BUILD) --make "$(MAKE)"
+check-all: deps
+	@$(PYTHON) tests/check.py --build $(BUILD) --make "$(MAKE)" --all
+
+lint:
+	@clang-format --dry-run -Werror $(C_FILES)
+	@cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 -I. -D_GNU_SOURCE -D__x86_64__ \
+		--enable=warning,portability --suppress=missingIncludeSystem --suppress=unknownMacro $(CLI_SRC) $(SHIM_SRC)
+	@clang-tidy --quiet $(CLI_SRC) $(SHIM_SRC) -- -std=gnu11 -D_GNU_SOURCE -I. -ftls-model=initial-exec 2>/dev/null
+format:
+	@clang-format -i $(C_FILES)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/whystall $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BUILD)/whystall $(DESTDIR)$(PREFIX)/bin/whystall
+	install -m 755 $(BUILD)/libwhystall.so $(DESTDIR)$(PREFIX)/lib/whystall/libwhystall.so
+	install -m 644 doc/whystall.1 $(DESTDIR)$(PREFIX)/share/man/man1/whystall.1
 
 clean:
 	rm -rf $(BUILD)

@@ -1,0 +1,76 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Installs what is missing to build, demonstrate or test whystall on Debian or Ubuntu. Looks at dpkg's own list
+# first: where everything is there it says nothing and needs no network. Asks nothing.
+#
+#   tools/install-deps.sh GROUP...        installs what GROUPs lack (build, demo, check, bench)
+#   tools/install-deps.sh --say GROUP...  only prints the line that would install it; status 1 if there is one
+set -eu
+
+build="gcc libc6-dev make pkg-config libdw-dev libelf-dev libsqlite3-dev libjansson-dev libiberty-dev"
+demo="python3 python3-fastapi python3-uvicorn python3-dbg"
+check="python3-pytest python3-jsonschema python3-uvloop libcmocka-dev clang clang-format clang-tidy cppcheck
+	musl-tools debootstrap strace sqlite3 binutils util-linux passwd"
+bench="wrk"
+# the 32-bit compiler exists on 64-bit x86 only
+[ "$(uname -m)" = x86_64 ] && check="$check gcc-multilib"
+
+say=
+[ "${1-}" = --say ] && say=1 && shift
+
+wanted=
+for group; do
+	case $group in
+	build) wanted="$wanted $build" ;;
+	demo) wanted="$wanted $demo" ;;
+	check) wanted="$wanted $check" ;;
+	bench) wanted="$wanted $bench" ;;
+	*)
+		echo "install-deps.sh: no group called $group: build, demo, check, bench" >&2
+		exit 2
+		;;
+	esac
+done
+
+if ! command -v dpkg-query >/dev/null; then
+	echo "install-deps.sh: this is neither Debian nor Ubuntu; install by their names here:$wanted" >&2
+	exit 1
+fi
+
+missing=
+for package in $wanted; do
+	case $(dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null) in
+	*"install ok installed"*) ;;
+	*) missing="$missing $package" ;;
+	esac
+done
+[ -n "$missing" ] || exit 0
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo="sudo "
+if [ -n "$say" ]; then
+	echo "${sudo}apt-get install -y$missing"
+	exit 1
+fi
+if [ -n "$sudo" ] && ! command -v sudo >/dev/null; then
+	echo "install-deps.sh: not root, and there is no sudo; as root: apt-get install -y$missing" >&2
+	exit 1
+fi
+
+echo "Installing what is missing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt="${sudo:+sudo -E }apt-get -q"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# A list of packages that is already there may do; a fresh machine has none.
+# shellcheck disable=SC2086
+if ! $apt install -y --no-install-recommends $missing >"$log" 2>&1 </dev/null; then
+	echo "Fetching the list of packages first"
+	$apt update >"$log" 2>&1 </dev/null || true
+	$apt install -y --no-install-recommends $missing >"$log" 2>&1 </dev/null || {
+		tail -n 20 "$log" >&2
+		echo "install-deps.sh: apt-get could not install$missing" >&2
+		exit 1
+	}
+fi

@@ -32,13 +32,16 @@ struct command {
 	int order;         /* in the list of commands */
 	const struct option_row *options; /* ends with a row without name */
 	int (*run)(int argc, char **argv); /* what is left after the options; returns the exit status */
+	bool stops;           /* options end at the first word that is none: the rest is another's command line */
+	const char *examples; /* for the help and the man page: lines, each ended by a newline; may be NULL */
 };
 
 PARTS_DECLARE(cmd, command);
 
-/* Parses argv[1..] by the table; handles -h and -V itself. Stops at "--" or, if stop_at_operand, at the first word that
- * is no option. Returns the index of the first operand, or -1 after having said what is wrong (exit status 2), or -2
- * when help or version was printed (exit status 0). */
+/* Parses argv[1..] by the table; handles -h, -V, -q and -v itself. Stops at "--" or, if stop_at_operand, at the first
+ * word that is no option; else operands are moved behind the options. Returns the index of the first operand, or -1
+ * after having said what is wrong (exit status 2), or -2 when help or version was printed (exit status 0). main calls
+ * it with the command's `stops`, then run with the operands. */
 int options_parse(const struct command *, int argc, char **argv, bool stop_at_operand);
 
 #endif

@@ -16,6 +16,7 @@ struct format_options {
 	uint32_t stall; /* only this stall, in full; 0: all */
 	const char *record; /* path of the record, for the last line; NULL: none */
 	const char *prefix; /* "whystall: " on stderr, "" on stdout: the first line's beginning */
+	bool newest;        /* record is the one that commands read which are given none */
 };
 
 struct format {
@@ -26,5 +27,8 @@ struct format {
 
 PARTS_DECLARE(format, format);
 const struct format *format_find(const char *name); /* NULL: none */
+
+#define FORMATS_MAX 16
+extern const char *format_names[FORMATS_MAX + 1]; /* sorted, ended by NULL: choices of an option */
 
 #endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From a record to a report: load, judge, print. What `report` does, and `run` and `attach` at their end.
+ */
+#ifndef WHYSTALL_REPORT_H
+#define WHYSTALL_REPORT_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+struct report {
+	const char *record; /* path */
+	const char *format; /* name; NULL: text */
+	const char *output; /* file, written whole or not at all; NULL: to stream */
+	FILE *stream;
+	const char *colour; /* "auto", "always", "never"; NULL: auto */
+	uint32_t stall;	    /* only this one, in full; 0: all */
+	const char *prefix; /* before the first line: "whystall: " on stderr; NULL: nothing */
+};
+
+/* Returns the exit status; what went wrong has been said. */
+int report_record(const struct report *);
+
+extern const char *const report_colours[]; /* the words for --color */
+
+#endif

@@ -15,6 +15,13 @@
 int mem_read(pid_t pid, uint64_t address, void *to, size_t len);
 /* Reads a NUL-terminated string of at most size-1 bytes. 0 or -errno. */
 int mem_string(pid_t pid, uint64_t address, char *to, size_t size);
+/* Several reads in as few system calls as can be: all of them (0) or -errno, what was read then being undefined. */
+struct mem_part {
+	uint64_t address;
+	void *to;
+	size_t len;
+};
+int mem_read_parts(pid_t pid, const struct mem_part *parts, int n);
 
 struct map {
 	uint64_t start, end, offset;

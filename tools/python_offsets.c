@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Prints the row of cli/interp/python_offsets.def of the CPython whose headers it is compiled against, so
+ * that nobody copies an offset by hand. It never runs Python. For every version that is installed:
+ *
+ *   I=$(python3.12 -c 'import sysconfig; print(sysconfig.get_path("include"))')
+ *   cc -DPy_BUILD_CORE -I$I -I$I/internal -o /tmp/offsets tools/python_offsets.c && /tmp/offsets
+ *
+ * with -DPy_GIL_DISABLED=1 for the free-threaded build of 3.13 and later. tests/case/test_python_offsets.py
+ * does this and compares. The few structures that no installed header declares are declared here, with their
+ * source.
+ */
+#include <Python.h>
+#include <frameobject.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#if PY_VERSION_HEX >= 0x030b0000
+#include <internal/pycore_dict.h>
+#include <internal/pycore_frame.h>
+#include <internal/pycore_interp.h>
+#include <internal/pycore_moduleobject.h>
+#include <internal/pycore_object.h>
+#include <internal/pycore_runtime.h>
+#elif PY_VERSION_HEX >= 0x03090000
+#include <internal/pycore_interp.h>
+#include <internal/pycore_runtime.h>
+#else
+#include <internal/pycore_pystate.h>
+#endif
+
+#if PY_VERSION_HEX < 0x030b0000
+/* Objects/dict-common.h, 3.8 to 3.10 */
+struct dict_keys {
+	Py_ssize_t dk_refcnt, dk_size;
+	void *dk_lookup;
+	Py_ssize_t dk_usable, dk_nentries;
+	char dk_indices[];
+};
+/* Objects/moduleobject.c, 3.8 and 3.9 */
+typedef struct {
+	PyObject_HEAD PyObject *md_dict;
+} module_object;
+#else
+typedef PyModuleObject module_object;
+#endif
+/* Objects/descrobject.c and Objects/funcobject.c: property, classmethod and staticmethod begin with what they
+ * wrap */
+struct wrapper_object {
+	PyObject_HEAD PyObject *wrapped;
+};
+
+static void put(const char *name, long value)
+{
+	printf("\t.%s = %ld,\n", name, value);
+}
+#define OFFSET(name, type, member) put(#name, (long)offsetof(type, member))
+#define ABSENT(name) put(#name, -1)
+
+static void print_runtime(void)
+{
+	OFFSET(runtime_interpreters_head, _PyRuntimeState, interpreters.head);
+	OFFSET(runtime_interpreters_main, _PyRuntimeState, interpreters.main);
+	OFFSET(runtime_main_thread, _PyRuntimeState, main_thread);
+#if PY_VERSION_HEX >= 0x030c0000
+	ABSENT(runtime_gil);
+	OFFSET(interp_gil, PyInterpreterState, ceval.gil);
+	OFFSET(interp_modules, PyInterpreterState, imports.modules);
+#else
+	OFFSET(runtime_gil, _PyRuntimeState, ceval.gil);
+	ABSENT(interp_gil);
+	OFFSET(interp_modules, PyInterpreterState, modules);
+#endif
+	OFFSET(interp_next, PyInterpreterState, next);
+#if PY_VERSION_HEX >= 0x030b0000
+	OFFSET(interp_threads, PyInterpreterState, threads.head);
+#else
+	OFFSET(interp_threads, PyInterpreterState, tstate_head);
+#endif
+	OFFSET(gil_interval, struct _gil_runtime_state, interval);
+	OFFSET(gil_last_holder, struct _gil_runtime_state, last_holder);
+	OFFSET(gil_locked, struct _gil_runtime_state, locked);
+	OFFSET(gil_cond, struct _gil_runtime_state, cond);
+	OFFSET(gil_switch_cond, struct _gil_runtime_state, switch_cond);
+#ifdef Py_GIL_DISABLED
+	OFFSET(gil_enabled, struct _gil_runtime_state, enabled);
+#else
+	ABSENT(gil_enabled);
+#endif
+}
+
+static void print_thread(void)
+{
+	put("tstate_size", (long)sizeof(PyThreadState));
+	OFFSET(tstate_next, PyThreadState, next);
+	OFFSET(tstate_interp, PyThreadState, interp);
+	OFFSET(tstate_thread_id, PyThreadState, thread_id);
+#if PY_VERSION_HEX >= 0x030b0000
+	OFFSET(tstate_native_thread_id, PyThreadState, native_thread_id);
+	OFFSET(tstate_datastack_chunk, PyThreadState, datastack_chunk);
+	OFFSET(tstate_datastack_top, PyThreadState, datastack_top);
+	ABSENT(tstate_frame);
+#else
+	ABSENT(tstate_native_thread_id);
+	ABSENT(tstate_datastack_chunk);
+	ABSENT(tstate_datastack_top);
+	OFFSET(tstate_frame, PyThreadState, frame);
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+	ABSENT(tstate_cframe);
+	ABSENT(cframe_current_frame);
+	OFFSET(tstate_current_frame, PyThreadState, current_frame);
+#elif PY_VERSION_HEX >= 0x030b0000
+	OFFSET(tstate_cframe, PyThreadState, cframe);
+	OFFSET(cframe_current_frame, _PyCFrame, current_frame);
+	ABSENT(tstate_current_frame);
+#else
+	ABSENT(tstate_cframe);
+	ABSENT(cframe_current_frame);
+	ABSENT(tstate_current_frame);
+#endif
+}
+
+#if PY_VERSION_HEX >= 0x030b0000
+static void print_frame(void)
+{
+	put("frame_size", (long)offsetof(_PyInterpreterFrame, localsplus));
+	OFFSET(frame_back, _PyInterpreterFrame, previous);
+#if PY_VERSION_HEX >= 0x030d0000
+	OFFSET(frame_code, _PyInterpreterFrame, f_executable);
+	OFFSET(frame_instruction, _PyInterpreterFrame, instr_ptr);
+#else
+	OFFSET(frame_code, _PyInterpreterFrame, f_code);
+	OFFSET(frame_instruction, _PyInterpreterFrame, prev_instr);
+#endif
+	OFFSET(frame_globals, _PyInterpreterFrame, f_globals);
+#if PY_VERSION_HEX >= 0x030e0000
+	ABSENT(frame_is_entry);
+	put("frame_shim_owner", FRAME_OWNED_BY_INTERPRETER);
+#elif PY_VERSION_HEX >= 0x030c0000
+	ABSENT(frame_is_entry);
+	put("frame_shim_owner", FRAME_OWNED_BY_CSTACK);
+#else
+	OFFSET(frame_is_entry, _PyInterpreterFrame, is_entry);
+	ABSENT(frame_shim_owner);
+#endif
+	OFFSET(frame_owner, _PyInterpreterFrame, owner);
+	ABSENT(frame_lasti);
+	put("frame_lasti_unit", 1);
+	ABSENT(frame_executing);
+	ABSENT(frame_state);
+	ABSENT(frame_generator);
+	ABSENT(frame_valuestack);
+	ABSENT(frame_locals);
+}
+#else
+static void print_frame(void)
+{
+	put("frame_size", (long)offsetof(PyFrameObject, f_localsplus));
+	OFFSET(frame_back, PyFrameObject, f_back);
+	OFFSET(frame_code, PyFrameObject, f_code);
+	ABSENT(frame_instruction);
+	OFFSET(frame_globals, PyFrameObject, f_globals);
+	ABSENT(frame_is_entry);
+	ABSENT(frame_shim_owner);
+	ABSENT(frame_owner);
+	OFFSET(frame_lasti, PyFrameObject, f_lasti);
+#if PY_VERSION_HEX >= 0x030a0000
+	put("frame_lasti_unit", 2);
+	ABSENT(frame_executing);
+	OFFSET(frame_state, PyFrameObject, f_state);
+#else
+	put("frame_lasti_unit", 1);
+	OFFSET(frame_executing, PyFrameObject, f_executing);
+	ABSENT(frame_state);
+#endif
+	OFFSET(frame_generator, PyFrameObject, f_gen);
+	OFFSET(frame_valuestack, PyFrameObject, f_valuestack);
+	OFFSET(frame_locals, PyFrameObject, f_localsplus);
+}
+#endif
+
+static void print_code(void)
+{
+	OFFSET(code_argcount, PyCodeObject, co_argcount);
+	OFFSET(code_firstlineno, PyCodeObject, co_firstlineno);
+	OFFSET(code_filename, PyCodeObject, co_filename);
+	OFFSET(code_name, PyCodeObject, co_name);
+#if PY_VERSION_HEX >= 0x030b0000
+	OFFSET(code_qualname, PyCodeObject, co_qualname);
+	OFFSET(code_linetable, PyCodeObject, co_linetable);
+	ABSENT(code_code);
+	OFFSET(code_adaptive, PyCodeObject, co_code_adaptive);
+	put("line_format", 3);
+#elif PY_VERSION_HEX >= 0x030a0000
+	ABSENT(code_qualname);
+	OFFSET(code_linetable, PyCodeObject, co_linetable);
+	OFFSET(code_code, PyCodeObject, co_code);
+	ABSENT(code_adaptive);
+	put("line_format", 2);
+#else
+	ABSENT(code_qualname);
+	OFFSET(code_linetable, PyCodeObject, co_lnotab);
+	OFFSET(code_code, PyCodeObject, co_code);
+	ABSENT(code_adaptive);
+	put("line_format", 1);
+#endif
+	OFFSET(function_code, PyFunctionObject, func_code);
+	OFFSET(function_qualname, PyFunctionObject, func_qualname);
+	OFFSET(method_function, PyMethodObject, im_func);
+	OFFSET(wrapper_wrapped, struct wrapper_object, wrapped);
+#if PY_VERSION_HEX >= 0x030b0000 /* the code object has it */
+	ABSENT(generator_code);
+	ABSENT(generator_qualname);
+#else
+	OFFSET(generator_code, PyGenObject, gi_code);
+	OFFSET(generator_qualname, PyGenObject, gi_qualname);
+#endif
+}
+
+static void print_unicode(void)
+{
+	PyASCIIObject o;
+	unsigned bits;
+	OFFSET(unicode_length, PyASCIIObject, length);
+	OFFSET(unicode_hash, PyASCIIObject, hash);
+	OFFSET(unicode_state, PyASCIIObject, state);
+#define SHIFT(name, member, ones)                                                                \
+	(memset(&o, 0, sizeof(o)), o.state.member = ones, memcpy(&bits, &o.state, sizeof(bits)), \
+	 put(name, __builtin_ctz(bits)))
+	SHIFT("unicode_kind_shift", kind, 7);
+	SHIFT("unicode_compact_shift", compact, 1);
+	SHIFT("unicode_ascii_shift", ascii, 1);
+	put("unicode_ascii_size", (long)sizeof(PyASCIIObject));
+	put("unicode_compact_size", (long)sizeof(PyCompactUnicodeObject));
+}
+
+static void print_dict(void)
+{
+	OFFSET(dict_keys, PyDictObject, ma_keys);
+	OFFSET(dict_values, PyDictObject, ma_values);
+#if PY_VERSION_HEX >= 0x030b0000
+	ABSENT(keys_size);
+	OFFSET(keys_log2_index_bytes, struct _dictkeysobject, dk_log2_index_bytes);
+	OFFSET(keys_kind, struct _dictkeysobject, dk_kind);
+	OFFSET(keys_nentries, struct _dictkeysobject, dk_nentries);
+	OFFSET(keys_indices, struct _dictkeysobject, dk_indices);
+	OFFSET(values_first, struct _dictvalues, values);
+#else
+	OFFSET(keys_size, struct dict_keys, dk_size);
+	ABSENT(keys_log2_index_bytes);
+	ABSENT(keys_kind);
+	OFFSET(keys_nentries, struct dict_keys, dk_nentries);
+	OFFSET(keys_indices, struct dict_keys, dk_indices);
+	put("values_first", 0);
+#endif
+	/* Where an instance keeps its attributes: pycore_object.h (_PyObject_ValuesPointer,
+	 * _PyDictOrValues_IsValues, _PyObject_InlineValues); these are functions, so the numbers are theirs.
+	 */
+#if PY_VERSION_HEX >= 0x030d0000
+	put("attributes", 4);
+	put("managed_dict", MANAGED_DICT_OFFSET);
+	OFFSET(values_valid, struct _dictvalues, valid);
+#elif PY_VERSION_HEX >= 0x030c0000
+	put("attributes", 3);
+	put("managed_dict", -3 * (long)sizeof(PyObject *));
+	ABSENT(values_valid);
+#elif PY_VERSION_HEX >= 0x030b0000
+	put("attributes", 2);
+	put("managed_dict", MANAGED_DICT_OFFSET);
+	ABSENT(values_valid);
+#else
+	put("attributes", 1);
+	put("managed_dict", 0);
+	ABSENT(values_valid);
+#endif
+}
+
+static void print_objects(void)
+{
+	OFFSET(object_type, PyObject, ob_type);
+#ifdef Py_GIL_DISABLED
+	ABSENT(object_refcnt);
+#else
+	OFFSET(object_refcnt, PyObject, ob_refcnt);
+#endif
+	OFFSET(object_size, PyVarObject, ob_size);
+	put("object_head", (long)sizeof(PyObject));
+	OFFSET(type_basicsize, PyTypeObject, tp_basicsize);
+	OFFSET(type_flags, PyTypeObject, tp_flags);
+	OFFSET(type_dictoffset, PyTypeObject, tp_dictoffset);
+	OFFSET(type_dict, PyTypeObject, tp_dict);
+	OFFSET(type_mro, PyTypeObject, tp_mro);
+	OFFSET(type_cached_keys, PyHeapTypeObject, ht_cached_keys);
+	OFFSET(tuple_items, PyTupleObject, ob_item);
+	OFFSET(bytes_data, PyBytesObject, ob_sval);
+	OFFSET(module_dict, module_object, md_dict);
+#if PY_VERSION_HEX >= 0x030c0000
+	OFFSET(int_size, struct _longobject, long_value.lv_tag);
+	put("int_size_shift", 3); /* pycore_long.h: NON_SIZE_BITS */
+	OFFSET(int_digits, struct _longobject, long_value.ob_digit);
+#else
+	OFFSET(int_size, PyVarObject, ob_size);
+	put("int_size_shift", 0);
+	OFFSET(int_digits, struct _longobject, ob_digit);
+#endif
+}
+
+int main(void)
+{
+	printf("{\n\t.minor = %d,\n", PY_MINOR_VERSION);
+#ifdef Py_GIL_DISABLED
+	printf("\t.free_threaded = 1,\n");
+#else
+	printf("\t.free_threaded = 0,\n");
+#endif
+	print_runtime();
+	print_thread();
+	print_frame();
+	print_code();
+	print_unicode();
+	print_dict();
+	print_objects();
+	printf("},\n");
+	return 0;
+}

@@ -61,6 +61,15 @@ $(BUILD)/%.o: %.c | $(BUILD)/.headers
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# The names of the system calls by number, as the kernel's own header has them.
+$(BUILD)/syscalls.inc: | $(BUILD)/.headers
+	$(Q)echo '#include <asm/unistd_64.h>' | $(CC) -E -dM -x c - | \
+		sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' > $@
+$(BUILD)/cli/sample.o: $(BUILD)/syscalls.inc
+$(BUILD)/cli/sample.o: ALL_CFLAGS += -I$(BUILD)
+
+$(BUILD)/cli/schema.o: doc/report.schema.json
+
 # A missing compiler or header is told before the first error message, with the line that installs it.
 HEADERS := elfutils/libdwfl.h gelf.h sqlite3.h jansson.h libiberty/demangle.h
 $(BUILD)/.headers: | $(if $(AUTO),deps)
@@ -105,11 +114,11 @@ check: deps
 check-all: deps
 	@$(PYTHON) tests/check.py --build $(BUILD) --make "$(MAKE)" --all
 
-lint:
+lint: $(BUILD)/syscalls.inc
 	@clang-format --dry-run -Werror $(C_FILES)
 	@cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 -I. -D_GNU_SOURCE -D__x86_64__ \
 		--enable=warning,portability --suppress=missingIncludeSystem --suppress=unknownMacro $(CLI_SRC) $(SHIM_SRC)
-	@clang-tidy --quiet $(CLI_SRC) $(SHIM_SRC) -- -std=gnu11 -D_GNU_SOURCE -I. -ftls-model=initial-exec 2>/dev/null
+	@clang-tidy --quiet $(CLI_SRC) $(SHIM_SRC) -- -std=gnu11 -D_GNU_SOURCE -I. -I$(BUILD) -ftls-model=initial-exec 2>/dev/null
 format:
 	@clang-format -i $(C_FILES)
 

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Writes JSON as it goes, so that a report of a hundred thousand stalls needs no memory: jansson can only
+ * print a tree that is whole. Every value has a key, or NULL in an array. Any string is made valid UTF-8.
+ */
+#ifndef WHYSTALL_EMIT_H
+#define WHYSTALL_EMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct emit {
+	FILE *out;
+	int depth;
+	bool empty; /* nothing in the innermost object or array so far */
+	bool flat;  /* that one is written on one line */
+};
+
+void emit_object(struct emit *, const char *key);
+void emit_object_flat(struct emit *, const char *key); /* on one line: holds plain values only */
+void emit_array(struct emit *, const char *key);
+void emit_close(struct emit *, char bracket); /* '}' or ']' */
+
+void emit_string(struct emit *, const char *key, const char *s); /* NULL: null */
+void emit_integer(struct emit *, const char *key, int64_t n);
+void emit_seconds(struct emit *, const char *key, int64_t ns); /* exact to the ns */
+void emit_real(struct emit *, const char *key, double x);      /* six decimals */
+void emit_bool(struct emit *, const char *key, bool b);
+void emit_null(struct emit *, const char *key);
+
+#endif

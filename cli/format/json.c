@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * whystall.report/1, the report for programs (doc/report.schema.json). Fields are only ever added; what is
+ * not known is null.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "../format.h"
+#include "emit.h"
+
+struct document {
+	struct emit emit;
+	const struct verdict *verdict;
+	const struct observations *seen;
+	uint64_t start_ns;
+	uint32_t only; /* this stall, 0: all */
+};
+
+static const char *const backend_names[] = {
+	[BACKEND_PRELOAD] = "preload", [BACKEND_EBPF] = "ebpf", [BACKEND_MIXED] = "mixed"};
+static const char *const run_names[] = {
+	[RUN_RUNNING] = "running", [RUN_BLOCKED] = "blocked", [RUN_RUNNABLE] = "runnable"};
+static const char *const lock_names[] = {[LOCK_GIL] = "gil", [LOCK_MUTEX] = "mutex", [LOCK_RWLOCK] = "rwlock",
+					 [LOCK_SEM] = "sem", [LOCK_COND] = "cond",   [LOCK_FUTEX] = "futex"};
+static const char *const frame_names[] = {[FRAME_PYTHON] = "python",
+					  [FRAME_NATIVE] = "native",
+					  [FRAME_KERNEL] = "kernel",
+					  [FRAME_JS] = "js",
+					  [FRAME_RUBY] = "ruby"};
+/* A record may come from anywhere: its numbers are looked up within bounds. */
+#define NAME(names, i) ((size_t)(i) < LENGTH(names) ? (names)[i] : NULL)
+
+static void integer_or_null(struct emit *j, const char *key, int64_t n, bool known)
+{
+	if (known)
+		emit_integer(j, key, n);
+	else
+		emit_null(j, key);
+}
+
+static void seconds_or_null(struct emit *j, const char *key, int64_t ns, bool known)
+{
+	if (known)
+		emit_seconds(j, key, ns);
+	else
+		emit_null(j, key);
+}
+
+/* Relative to the capture's start; negative for what began before. */
+static void moment(struct document *d, const char *key, uint64_t ns)
+{
+	emit_seconds(&d->emit, key, (int64_t)(ns - d->start_ns));
+}
+
+static void capture_write(struct document *d)
+{
+	struct emit *j = &d->emit;
+	const struct obs_capture *c = &d->seen->capture;
+	emit_object(j, "capture");
+	emit_string(j, "backend", NAME(backend_names, c->backend));
+	emit_string(j, "started", c->started);
+	emit_seconds(j, "duration_s", c->end_ns > c->start_ns ? c->end_ns - c->start_ns : 0);
+	emit_seconds(j, "threshold_s", c->threshold_ns);
+	emit_bool(j, "complete", c->complete);
+	emit_integer(j, "lost_events", c->lost_events);
+	emit_integer(j, "suppressed_stalls", c->suppressed_stalls);
+	emit_array(j, "notes");
+	for (int i = 0; i < c->note_count; i++)
+		emit_string(j, NULL, c->notes[i]);
+	emit_close(j, ']');
+	emit_close(j, '}');
+}
+
+static void command_write(struct emit *j, const char *command)
+{
+	json_t *words = command ? json_loads(command, 0, NULL) : NULL, *word;
+	size_t i;
+	emit_array(j, "command");
+	json_array_foreach(words, i, word) if (json_is_string(word))
+		emit_string(j, NULL, json_string_value(word));
+	emit_close(j, ']');
+	json_decref(words);
+}
+
+static void runtime_write(struct emit *j, const struct obs_process *p)
+{
+	emit_object_flat(j, "runtime");
+	emit_string(j, "name", p->runtime);
+	emit_string(j, "version", p->runtime_version);
+	if (p->free_threaded >= 0)
+		emit_bool(j, "free_threaded", p->free_threaded);
+	else
+		emit_null(j, "free_threaded");
+	if (p->switch_interval_s >= 0)
+		emit_real(j, "switch_interval_s", p->switch_interval_s);
+	else
+		emit_null(j, "switch_interval_s");
+	emit_close(j, '}');
+}
+
+static void thread_write(struct emit *j, const struct obs_thread *t)
+{
+	emit_object(j, NULL);
+	emit_integer(j, "tid", t->tid);
+	emit_string(j, "name", t->name);
+	seconds_or_null(j, "cpu_s", t->cpu_ns, t->cpu_ns >= 0);
+	if (t->gil_known) {
+		emit_object_flat(j, "gil");
+		emit_integer(j, "holds", t->gil_holds);
+		emit_seconds(j, "held_s", t->gil_held_ns);
+		emit_seconds(j, "longest_hold_s", t->gil_longest_ns);
+		emit_integer(j, "waits", t->gil_waits);
+		emit_seconds(j, "waited_s", t->gil_waited_ns);
+		emit_bool(j, "contended_only", t->gil_known == 2);
+		emit_close(j, '}');
+	} else {
+		emit_null(j, "gil");
+	}
+	emit_close(j, '}');
+}
+
+static void culprit_write(struct emit *j, const struct culprit *c)
+{
+	if (!c->tid && !c->function && !c->native) {
+		emit_null(j, "culprit");
+		return;
+	}
+	emit_object_flat(j, "culprit");
+	integer_or_null(j, "tid", c->tid, c->tid);
+	emit_string(j, "thread", c->thread);
+	emit_string(j, "function", c->function);
+	emit_string(j, "file", c->file);
+	integer_or_null(j, "line", c->line, c->line > 0);
+	emit_string(j, "native", c->native);
+	emit_close(j, '}');
+}
+
+static void cause_write(struct emit *j, const struct verdict_cause *c)
+{
+	emit_object(j, NULL);
+	emit_string(j, "cause", c->cause);
+	emit_seconds(j, "total_s", c->ns);
+	emit_real(j, "share", c->share);
+	emit_integer(j, "stalls", c->stalls);
+	emit_seconds(j, "worst_s", c->worst_ns);
+	culprit_write(j, &c->culprit);
+	emit_string(j, "why", c->why);
+	emit_string(j, "advice", c->advice);
+	if (c->fixed_known) {
+		emit_object_flat(j, "if_fixed");
+		emit_seconds(j, "stalled_s", c->fixed_stalled_ns);
+		emit_seconds(j, "p99_tick_s", c->fixed_p99_ns);
+		emit_seconds(j, "max_tick_s", c->fixed_max_ns);
+		emit_close(j, '}');
+	} else {
+		emit_null(j, "if_fixed");
+	}
+	emit_close(j, '}');
+}
+
+static void loop_write(struct emit *j, const struct verdict_loop *l)
+{
+	bool ticked = l->seen->ticks > 0;
+	emit_object(j, NULL);
+	emit_integer(j, "tid", l->thread->tid);
+	emit_string(j, "thread", l->thread->name);
+	emit_string(j, "wait", l->seen->wait);
+	emit_integer(j, "ticks", l->seen->ticks);
+	emit_seconds(j, "observed_s", l->observed_ns);
+	emit_seconds(j, "busy_s", l->busy_ns);
+	emit_object_flat(j, "tick_s");
+	seconds_or_null(j, "p50", l->p50_ns, ticked);
+	seconds_or_null(j, "p90", l->p90_ns, ticked);
+	seconds_or_null(j, "p99", l->p99_ns, ticked);
+	seconds_or_null(j, "p999", l->p999_ns, ticked);
+	seconds_or_null(j, "max", l->max_ns, ticked);
+	emit_close(j, '}');
+	emit_object_flat(j, "stalls");
+	emit_integer(j, "count", l->stall_count);
+	emit_seconds(j, "total_s", l->stalled_ns);
+	emit_close(j, '}');
+	emit_array(j, "causes");
+	for (size_t i = 0; i < l->causes.n; i++)
+		cause_write(j, &l->causes.at[i]);
+	emit_close(j, ']');
+	emit_close(j, '}');
+}
+
+static void stack_write(struct document *d, uint32_t stack)
+{
+	struct emit *j = &d->emit;
+	int n = 0;
+	const uint32_t *ids = stack ? verdict_stack(d->seen, stack, &n) : NULL;
+	emit_array(j, "stack");
+	for (int i = 0; i < n; i++) {
+		const struct frame *f = verdict_frame(d->seen, ids[i]);
+		emit_object_flat(j, NULL);
+		emit_string(j, "kind", NAME(frame_names, f->kind));
+		emit_string(j, "function", f->function);
+		emit_string(j, "module", f->module);
+		emit_string(j, "file", f->file);
+		integer_or_null(j, "line", f->line, f->line > 0);
+		emit_close(j, '}');
+	}
+	emit_close(j, ']');
+}
+
+static void holder_write(struct document *d, const struct holder *h)
+{
+	struct emit *j = &d->emit;
+	emit_object(j, NULL);
+	integer_or_null(j, "tid", h->tid, h->tid);
+	emit_string(j, "thread", h->thread);
+	emit_seconds(j, "seconds", h->ns);
+	emit_seconds(j, "longest_hold_s", h->longest_hold_ns);
+	emit_bool(j, "at_least", h->at_least);
+	seconds_or_null(j, "runnable_s", h->runnable_ns, h->runnable_ns >= 0);
+	emit_string(j, "state", NAME(run_names, h->run));
+	emit_string(j, "syscall", h->syscall);
+	emit_string(j, "target", h->target);
+	stack_write(d, h->stack);
+	emit_close(j, '}');
+}
+
+static void segment_write(struct document *d, const struct segment *s)
+{
+	struct emit *j = &d->emit;
+	emit_object(j, NULL);
+	emit_string(j, "cause", s->cause);
+	moment(d, "start_s", s->start_ns);
+	emit_seconds(j, "seconds", s->ns);
+	culprit_write(j, &s->culprit);
+	stack_write(d, s->stack);
+	emit_string(j, "syscall", s->syscall);
+	emit_string(j, "target", s->target);
+	if (s->lock) {
+		char address[32];
+		snprintf(address, sizeof(address), "0x%" PRIx64, s->lock->address);
+		emit_object_flat(j, "lock");
+		emit_string(j, "kind", NAME(lock_names, s->lock->kind));
+		emit_string(j, "address", s->lock->address ? address : NULL);
+		emit_string(j, "name", s->lock->name);
+		emit_close(j, '}');
+	} else {
+		emit_null(j, "lock");
+	}
+	emit_array(j, "holders");
+	for (size_t i = 0; i < s->holders.n; i++)
+		holder_write(d, &s->holders.at[i]);
+	emit_close(j, ']');
+	emit_close(j, '}');
+}
+
+static void stall_write(struct document *d, const struct verdict_loop *l, const struct verdict_stall *s)
+{
+	struct emit *j = &d->emit;
+	emit_object(j, NULL);
+	emit_integer(j, "id", s->seen->id);
+	emit_integer(j, "tid", l->thread->tid);
+	moment(d, "start_s", s->seen->start_ns);
+	emit_seconds(j, "duration_s", s->ns);
+	emit_bool(j, "ongoing", s->seen->ongoing);
+	emit_bool(j, "began_before", s->seen->began_before);
+	integer_or_null(j, "ready_after", s->seen->ready_after, s->seen->ready_after >= 0);
+	emit_integer(j, "lost_events", s->seen->lost);
+	emit_array(j, "segments");
+	for (size_t i = 0; i < s->segments.n; i++)
+		segment_write(d, &s->segments.at[i]);
+	emit_close(j, ']');
+	emit_close(j, '}');
+}
+
+/* The stalls of all of a process's loops in order of time: each loop's own are. */
+static void stalls_write(struct document *d, const struct verdict_process *p)
+{
+	size_t *next = xcalloc(p->loops.n, sizeof(*next));
+	emit_array(&d->emit, "stalls");
+	while (!ferror(d->emit.out)) {
+		size_t first = p->loops.n;
+		for (size_t i = 0; i < p->loops.n; i++) {
+			const struct verdict_loop *l = &p->loops.at[i], *f = &p->loops.at[first];
+			if (next[i] < l->stalls.n &&
+			    (first == p->loops.n ||
+			     l->stalls.at[next[i]].seen->start_ns < f->stalls.at[next[first]].seen->start_ns))
+				first = i;
+		}
+		if (first == p->loops.n)
+			break;
+		const struct verdict_stall *s = &p->loops.at[first].stalls.at[next[first]++];
+		if (!d->only || s->seen->id == d->only)
+			stall_write(d, &p->loops.at[first], s);
+	}
+	emit_close(&d->emit, ']');
+	free(next);
+}
+
+static void process_write(struct document *d, const struct verdict_process *p)
+{
+	struct emit *j = &d->emit;
+	const struct obs_process *seen = p->seen;
+	emit_object(j, NULL);
+	emit_integer(j, "pid", seen->pid);
+	integer_or_null(j, "ppid", seen->ppid, seen->ppid > 0);
+	integer_or_null(j, "ns_pid", seen->ns_pid, seen->ns_pid > 0);
+	emit_string(j, "backend", NAME(backend_names, seen->backend));
+	command_write(j, seen->command);
+	emit_string(j, "exe", seen->exe);
+	moment(d, "start_s", seen->start_ns);
+	emit_string(j, "note", seen->note);
+	runtime_write(j, seen);
+	emit_array(j, "threads");
+	for (size_t i = 0; i < p->threads.n; i++)
+		thread_write(j, p->threads.at[i]);
+	emit_close(j, ']');
+	emit_array(j, "loops");
+	for (size_t i = 0; i < p->loops.n; i++)
+		loop_write(j, &p->loops.at[i]);
+	emit_close(j, ']');
+	stalls_write(d, p);
+	emit_close(j, '}');
+}
+
+static int document_write(FILE *out, const struct verdict *verdict, const struct format_options *options)
+{
+	struct document d = {.emit = {.out = out, .empty = true},
+			     .verdict = verdict,
+			     .seen = verdict->seen,
+			     .start_ns = verdict->seen->capture.start_ns,
+			     .only = options->stall};
+	struct emit *j = &d.emit;
+	emit_object(j, NULL);
+	emit_string(j, "schema", "whystall.report/1");
+	emit_string(j, "version", VERSION);
+	capture_write(&d);
+	emit_array(j, "processes");
+	for (size_t i = 0; i < verdict->processes.n && !ferror(out); i++)
+		process_write(&d, &verdict->processes.at[i]);
+	emit_close(j, ']');
+	emit_close(j, '}');
+	putc('\n', out);
+	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+}
+
+static const struct format json = {.name = "json",
+				   .help = "whystall.report/1, for programs: see --json-schema",
+				   .write = document_write};
+PART(format, format, json);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../cmd.h"
 #include "../format.h"
 #include "../report.h"
 #include "../schema.h"

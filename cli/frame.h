@@ -25,6 +25,7 @@ struct frame {
 	const char *file;     /* absolute, as the target sees it */
 	int line;             /* 0: not known */
 	int entry;            /* Python: this frame was entered from native code (an evaluation loop began here) */
+	int inlined;          /* native: inlined into the frame that follows. Of use to merge.h only, not stored */
 };
 
 #define STACK_MAX 512 /* frames kept of one stack */

@@ -40,7 +40,9 @@ int perf_sampler_drain(struct perf_sampler *, void (*take)(void *, const struct 
                        uint64_t *lost);
 
 /* What a blocked thread is in, from /proc/TID/syscall: fills rsp, rip and the stack copy. Returns the system
- * call's number (with its arguments in args), -EAGAIN if the thread is running, or -errno. `out` may be NULL. */
+ * call's number (with its arguments in args), SYSCALL_NONE if it is blocked in none (a page fault), -EAGAIN if the
+ * thread is running (or ran meanwhile), or -errno. `out` and `args` may be NULL. */
+#define SYSCALL_NONE 0xffff
 int blocked_sample(pid_t pid, pid_t tid, struct native_sample *out, uint64_t args[6]);
 
 /* The name of a system call number on this machine ("clock_nanosleep"), NULL if unknown. */
@@ -54,6 +56,8 @@ struct native;
 struct native *native_open(pid_t pid);
 void native_close(struct native *); /* accepts NULL */
 int native_refresh(struct native *, pid_t pid);
+/* Is the address in code that is known: a module, or memory that a JIT compiler filled? If not, refresh. */
+bool native_covers(struct native *, uint64_t pc);
 
 /* Return addresses of a sample, innermost first; pcs[0] is the rip itself. Returns how many (at least 1), *cut says
  * that the stack went on but could not be followed. Uses .eh_frame/.debug_frame, no frame pointers needed. */

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Empties the threads' rings. What comes out was written by the target and is treated as hostile: unknown kinds are
+ * skipped, times that cannot be are dropped, histories are bounded.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#define HOOK_INFO
+#include "../record/hooks.h"
+#include "watch_state.h"
+
+#define HISTORY_MAX 65536u
+
+bool now_read(const struct arena_thread *slot, struct now_copy *out)
+{
+	for (int tries = 0; tries < 8; tries++) {
+		uint32_t before = LOAD(slot->now_seq);
+		if (before & 1)
+			continue;
+		out->now = __atomic_load_n(&slot->now, __ATOMIC_RELAXED);
+		out->hook = __atomic_load_n(&slot->now_hook, __ATOMIC_RELAXED);
+		out->owner = __atomic_load_n(&slot->now_owner, __ATOMIC_RELAXED);
+		out->since = __atomic_load_n(&slot->now_since, __ATOMIC_RELAXED);
+		out->object = __atomic_load_n(&slot->now_object, __ATOMIC_RELAXED);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (LOAD(slot->now_seq) == before)
+			return out->hook < HOOK_COUNT;
+	}
+	return false;
+}
+
+static enum lock_kind lock_kind_of_hook(uint32_t hook)
+{
+	switch (hook_info[hook].class) {
+	case HOOK_CLASS_SEM_WAIT:
+	case HOOK_CLASS_SEM_TRY:
+	case HOOK_CLASS_SEM_POST:
+		return LOCK_SEM;
+	case HOOK_CLASS_COND_WAIT:
+	case HOOK_CLASS_COND_SIGNAL:
+		return LOCK_COND;
+	default:
+		return LOCK_MUTEX;
+	}
+}
+
+static void hold_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
+{
+	struct watch_proc *p = t->proc;
+	if (p->holds.n >= HISTORY_MAX) {
+		p->lost++;
+		w->lost_events++;
+		return;
+	}
+	struct watch_thread *holder = t;
+	if (e->arg && e->arg != (uint32_t)t->slot->tid)
+		holder = watch_thread_of(w, p, (int)e->arg);
+	struct watch_lock *lock = watch_lock_of(w, p, e->object, lock_kind_of_hook(e->hook));
+	struct watch_hold *h = vec_push(&p->holds);
+	h->lock = lock->id;
+	h->thread_id = holder ? holder->seen.id : 0;
+	h->thread = holder;
+	h->start = e->start;
+	h->end = e->time;
+}
+
+static void wait_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
+{
+	struct watch_loop *l = t->loop;
+	if (!l || e->start > e->time)
+		return;
+	if (l->waits.n >= HISTORY_MAX) {
+		t->proc->lost++;
+		w->lost_events++;
+		return;
+	}
+	struct obs_wait *wait = vec_push(&l->waits);
+	wait->start_ns = e->start;
+	wait->end_ns = e->time;
+	if (e->kind == EV_CALL) {
+		wait->what = WAIT_CALL;
+		wait->syscall = hook_info[e->hook].kernel;
+		return;
+	}
+	wait->what = WAIT_LOCK;
+	wait->lock = watch_lock_of(w, t->proc, e->object, lock_kind_of_hook(e->hook))->id;
+	wait->self_owned = e->arg && e->arg == (uint32_t)t->slot->tid;
+	if (e->arg && !wait->self_owned) {
+		struct watch_thread *owner = watch_thread_of(w, t->proc, (int)e->arg);
+		wait->owner = owner ? owner->seen.id : 0;
+	}
+}
+
+static void event_take(struct watch *w, struct watch_thread *t, const struct arena_event *e)
+{
+	if (e->hook >= HOOK_COUNT || e->time > w->now + NS || (e->start && e->start > e->time))
+		return;
+	switch (e->kind) {
+	case EV_TICK:
+		watch_tick_event(w, t, e);
+		break;
+	case EV_READY:
+		watch_ready_event(w, t, e);
+		break;
+	case EV_WAIT:
+	case EV_CALL:
+		wait_event(w, t, e);
+		break;
+	case EV_HOLD:
+		hold_event(w, t, e);
+		break;
+	default:
+		break;
+	}
+}
+
+void watch_events(struct watch *w)
+{
+	for (size_t i = 0; i < w->threads.n; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (!t->live)
+			continue;
+		struct arena_thread *slot = t->slot;
+		uint32_t head = LOAD(slot->head), tail = slot->tail;
+		if (head - tail > ARENA_RING)
+			tail = head - ARENA_RING;
+		for (; tail != head; tail++) {
+			struct arena_event e = slot->ring[tail & (ARENA_RING - 1)];
+			event_take(w, t, &e);
+		}
+		__atomic_store_n(&slot->tail, tail, __ATOMIC_RELEASE);
+		uint64_t dropped = LOAD(slot->dropped);
+		if (dropped != t->dropped) {
+			t->proc->lost += dropped - t->dropped;
+			w->lost_events += dropped - t->dropped;
+			t->dropped = dropped;
+		}
+	}
+}
+
+/* Forgets the holds that no tick under way (or just ended) can need. */
+void watch_prune(struct watch *w)
+{
+	for (size_t i = 0; i < w->procs.n; i++) {
+		struct watch_proc *p = w->procs.at[i];
+		if (p->holds.n < 256)
+			continue;
+		uint64_t oldest = w->now > NS / 10 ? w->now - NS / 10 : 0;
+		for (size_t k = 0; k < w->threads.n; k++) {
+			struct watch_thread *t = w->threads.at[k];
+			if (t->proc != p || !t->loop)
+				continue;
+			if (t->loop->now.seen.start_ns && t->loop->now.seen.start_ns < oldest)
+				oldest = t->loop->now.seen.start_ns;
+			uint64_t tick = t->live ? LOAD(t->slot->tick_start) : 0;
+			if (tick && tick < oldest)
+				oldest = tick;
+			for (size_t j = 0; j < t->loop->ended.n; j++)
+				if (t->loop->ended.at[j].seen.start_ns < oldest)
+					oldest = t->loop->ended.at[j].seen.start_ns;
+		}
+		size_t kept = 0;
+		for (size_t k = 0; k < p->holds.n; k++)
+			if (p->holds.at[k].end >= oldest)
+				p->holds.at[kept++] = p->holds.at[k];
+		p->holds.n = kept;
+	}
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One look at the threads that a stall concerns: the loop's own, the holder of the lock it waits for, and those that
+ * wait for the same interpreter's lock (their stacks stand still, so the next holder is known before it runs).
+ * Nothing here stops or slows a thread but the perf events on the few that are looked at.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HOOK_INFO
+#include "../record/hooks.h"
+#include "watch_state.h"
+
+#define PERF_OPEN_MAX 6u
+#define PERF_HZ 400u
+#define PERF_FRESH_NS 12000000ull /* a native sample this old goes with the frames read now */
+#define WAITERS_MAX 8u            /* looked at per look */
+
+int schedstat_read(struct watch_thread *t, int64_t *cpu, int64_t *delay)
+{
+	char buf[128];
+	if (t->schedstat < 0) {
+		snprintf(buf, sizeof buf, "/proc/%d/task/%d/schedstat", t->proc->pid, t->seen.tid);
+		t->schedstat = open(buf, O_RDONLY | O_CLOEXEC);
+		if (t->schedstat < 0)
+			return -errno;
+	}
+	ssize_t n = pread(t->schedstat, buf, sizeof buf - 1, 0);
+	if (n <= 0)
+		return -ESRCH;
+	buf[n] = 0;
+	long long c, d;
+	if (sscanf(buf, "%lld %lld", &c, &d) != 2)
+		return -EPROTO;
+	*cpu = c;
+	*delay = d;
+	return 0;
+}
+
+static void perf_take(void *arg, const struct native_sample *sample)
+{
+	struct watch_thread *t = arg;
+	if (!t->perf_latest)
+		t->perf_latest = xcalloc(1, sizeof *t->perf_latest);
+	*t->perf_latest = *sample;
+}
+
+/* Starts sampling a thread that runs; what comes is there at the next look. */
+static void perf_start(struct watch *w, struct watch_thread *t)
+{
+	if (!w->options.native || t->proc->perf_denied || (!t->perf && w->perf_open >= PERF_OPEN_MAX))
+		return;
+	if (!t->perf) {
+		t->perf = perf_sampler_open(t->seen.tid, PERF_HZ);
+		if (!t->perf) {
+			if (errno != ESRCH) {
+				t->proc->perf_denied = true;
+				watch_note(w, "no native frames of running threads: the kernel denies perf_event_open "
+				              "(kernel.perf_event_paranoid at 2 or less gives them)");
+			}
+			return;
+		}
+		w->perf_open++;
+	}
+	if (!t->perf_on)
+		perf_sampler_enable(t->perf, true);
+	t->perf_on = true;
+	t->perf_used = w->now;
+}
+
+static struct native_sample *perf_fresh(struct watch *w, struct watch_thread *t)
+{
+	uint64_t lost = 0;
+	if (!t->perf)
+		return NULL;
+	perf_sampler_drain(t->perf, perf_take, t, &lost);
+	struct native_sample *s = t->perf_latest;
+	if (!s || !s->time || s->time + PERF_FRESH_NS < w->now)
+		return NULL;
+	t->perf_latest = NULL;
+	return s;
+}
+
+void watch_look_end(struct watch *w, struct watch_thread *loop)
+{
+	for (size_t i = 0; i < w->threads.n; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (t->proc != loop->proc || !t->perf || !t->perf_on)
+			continue;
+		perf_sampler_enable(t->perf, false);
+		t->perf_on = false;
+	}
+}
+
+/* The descriptor's file, peer or pipe as a report names it. */
+static const char *target_of(pid_t pid, int number, const char *name, uint64_t fd)
+{
+	static const char *const first_is_fd[] = {"read", "write", "pread64", "pwrite64", "readv", "recvfrom", "recvmsg",
+	                                          "sendto", "sendmsg", "fsync", "fdatasync", "flock", "accept4", "connect"};
+	char path[64], link[4096];
+	(void)number;
+	for (size_t i = 0; name && i < LENGTH(first_is_fd); i++) {
+		if (strcmp(name, first_is_fd[i]))
+			continue;
+		snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, (int)fd);
+		ssize_t n = readlink(path, link, sizeof link - 1);
+		if (n <= 0)
+			return NULL;
+		link[n] = 0;
+		/* a socket's peer is not known here: absent rather than an inode */
+		return strncmp(link, "socket:", 7) && strncmp(link, "anon_inode:", 11) ? intern(link) : NULL;
+	}
+	return NULL;
+}
+
+static void look_put(struct watch *w, struct watch_stall *s, struct raw_sample *raw)
+{
+	if (s->kept) {
+		raw->seen.stall = s->seen.id;
+		writer_add_sample(w->writer, raw);
+	} else {
+		*vec_push(&s->provisional) = *raw;
+	}
+}
+
+static void frame_remember(struct watch_thread *t, const struct stack *stack)
+{
+	for (int i = 0; i < stack->n; i++)
+		if (stack->at[i].origin == ORIGIN_USER) {
+			t->blamed = stack->at[i];
+			return;
+		}
+	if (stack->n)
+		t->blamed = stack->at[0];
+}
+
+/* Reads one thread. `waiting`: it stands still in a wait for a lock, so no native stack is needed unless it is the
+ * loop's. */
+static void look_thread(struct watch *w, struct watch_thread *t, struct watch_stall *s, bool want_native, bool blocked_ok)
+{
+	struct watch_proc *p = t->proc;
+	struct raw_sample raw = {.seen = {.thread = t->seen.id, .cpu_ns = -1, .delay_ns = -1}, .ops = p->ops};
+	static struct stack stack; /* large, and only this thread looks */
+	uint64_t args[6] = {0};
+	raw.seen.time_ns = now_ns();
+	struct native_sample *native = want_native && w->options.native ? xcalloc(1, sizeof *native) : NULL;
+	int number = blocked_sample(p->pid, t->seen.tid, native, args);
+	raw.seen.run = number >= 0 && blocked_ok ? RUN_BLOCKED : RUN_RUNNING;
+	if (number >= 0 && blocked_ok) {
+		raw.seen.syscall = syscall_name(number);
+		raw.seen.target = target_of(p->pid, number, raw.seen.syscall, args[0]);
+	}
+	stack.n = 0;
+	if (p->interp) {
+		struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot->pthread};
+		int result = p->ops->stack(p->interp, key, &stack);
+		if (result)
+			stack.n = 0;
+	}
+	if (number < 0 && want_native) {
+		free(native);
+		native = perf_fresh(w, t);
+		perf_start(w, t);
+	}
+	if (native && !p->box)
+		p->box = writer_open_native(w->writer, p->pid);
+	schedstat_read(t, &raw.seen.cpu_ns, &raw.seen.delay_ns);
+	raw.native = native;
+	raw.box = p->box;
+	raw.frame_count = stack.n;
+	frame_remember(t, &stack);
+	if (stack.n) {
+		raw.frames = xcalloc((size_t)stack.n, sizeof *raw.frames);
+		memcpy(raw.frames, stack.at, (size_t)stack.n * sizeof *raw.frames);
+	}
+	if (!t->seen.name || (t->name_tries < 6 && w->now >= t->next_name))
+		watch_thread_name(w, t);
+	look_put(w, s, &raw);
+}
+
+/* Once per wait and stall is enough for a thread that stands still. */
+static bool looked_already(struct watch_thread *t, const struct watch_stall *s, uint64_t since)
+{
+	if (t->looked_since == since && t->looked_stall_start == s->seen.start_ns)
+		return true;
+	t->looked_since = since;
+	t->looked_stall_start = s->seen.start_ns;
+	return false;
+}
+
+static struct watch_thread *gil_holder(struct watch *w, struct watch_proc *p, uint64_t freed)
+{
+	for (unsigned i = 0; i < ARENA_LOCKS; i++) {
+		if (LOAD(p->slot->lock[i].freed) != freed)
+			continue;
+		uint32_t holder = LOAD(p->slot->lock[i].holder);
+		if (holder && holder <= ARENA_THREADS)
+			return w->by_thread_slot[holder - 1];
+		struct interp_thread key;
+		if (p->interp && !p->ops->lock_holder(p->interp, freed, &key))
+			for (size_t k = 0; k < w->threads.n; k++)
+				if (w->threads.at[k]->proc == p && w->threads.at[k]->live &&
+				    w->threads.at[k]->slot->pthread == key.pthread)
+					return w->threads.at[k];
+	}
+	return NULL;
+}
+
+static bool is_gil(const struct watch_proc *p, uint64_t object)
+{
+	for (unsigned i = 0; i < ARENA_LOCKS; i++)
+		if (object && LOAD(p->slot->lock[i].freed) == object)
+			return true;
+	return false;
+}
+
+/* Those that queue for the interpreter's lock too. */
+static void look_waiters(struct watch *w, struct watch_thread *loop, struct watch_stall *s, uint64_t freed)
+{
+	unsigned looked = 0;
+	for (size_t i = 0; i < w->threads.n && looked < WAITERS_MAX; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		struct now_copy now;
+		if (t == loop || !t->live || t->proc != loop->proc || !now_read(t->slot, &now) || now.now != NOW_LOCK ||
+		    now.object != freed || looked_already(t, s, now.since))
+			continue;
+		look_thread(w, t, s, false, false);
+		looked++;
+	}
+}
+
+static void frame_text(const struct watch_thread *t, char *buf, size_t size)
+{
+	const struct frame *f = &t->blamed;
+	const char *file = f->file && strrchr(f->file, '/') ? strrchr(f->file, '/') + 1 : f->file;
+	if (f->function)
+		snprintf(buf, size, "%s %s:%d", f->function, file ? file : "?", f->line);
+	else
+		snprintf(buf, size, "%s", t->seen.name ? t->seen.name : "a thread");
+}
+
+void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t size)
+{
+	struct now_copy now;
+	char frame[256];
+	struct watch_thread *holder = t;
+	if (!now_read(t->slot, &now))
+		now.now = NOW_RUNNING;
+	if (now.now == NOW_LOCK) {
+		bool gil = is_gil(t->proc, now.object);
+		holder = gil ? gil_holder(w, t->proc, now.object) : watch_thread_of(w, t->proc, (int)now.owner);
+		if (holder && holder != t) {
+			frame_text(holder, frame, sizeof frame);
+			snprintf(buf, size, "%s held by %s", gil ? "GIL" : "a lock", frame);
+			return;
+		}
+		holder = t;
+	}
+	frame_text(holder, frame, sizeof frame);
+	if (now.now == NOW_CALL)
+		snprintf(buf, size, "%s in %s", hook_info[now.hook].kernel, frame);
+	else
+		snprintf(buf, size, "%s %s", now.now == NOW_LOCK ? "waiting for a lock in" : "running", frame);
+}
+
+static void look_next(struct watch *w, struct watch_stall *s)
+{
+	uint64_t age = w->now - s->seen.start_ns, period = NS / (w->options.rate_hz ? w->options.rate_hz : 200);
+	/* a long stall needs fewer looks a second, not fewer looks */
+	if (age > NS / 5)
+		period = period < age / 40 ? age / 40 : period;
+	if (period > NS / 4)
+		period = NS / 4;
+	s->next_look = w->now + period - period / 8;
+}
+
+void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
+{
+	struct now_copy now;
+	if (!now_read(t->slot, &now))
+		return;
+	look_next(w, s);
+	if (s->looks == 0 && schedstat_read(t, &t->loop->cpu_last, &t->loop->delay_last))
+		t->loop->delay_last = -1;
+	s->looks++;
+	if (now.now == NOW_RUNNING) {
+		look_thread(w, t, s, true, true);
+		return;
+	}
+	if (now.now == NOW_READY)
+		return; /* it ended meanwhile */
+	if (!looked_already(t, s, now.since))
+		look_thread(w, t, s, true, true);
+	if (now.now != NOW_LOCK)
+		return;
+	struct watch_thread *holder = NULL;
+	if (is_gil(t->proc, now.object)) {
+		holder = gil_holder(w, t->proc, now.object);
+		if (holder && holder != t && holder->live)
+			look_thread(w, holder, s, true, true);
+		look_waiters(w, t, s, now.object);
+		return;
+	}
+	if (now.owner && now.owner != (uint32_t)t->seen.tid)
+		holder = watch_thread_of(w, t->proc, (int)now.owner);
+	if (holder && holder->live)
+		look_thread(w, holder, s, true, true);
+}

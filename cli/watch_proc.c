@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which processes and threads there are, what they are called, and which interpreter they run. Slots of the arena
+ * come and go; an entry here stays until nothing of the record refers to it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "watch_state.h"
+
+#define TRIES_ABSENT 12u /* looks for an interpreter that is not (yet) in the process, over about 20 s */
+#define NAME_TRIES 6u
+
+void watch_note(struct watch *w, const char *sentence)
+{
+	const char *s = intern(sentence);
+	for (size_t i = 0; i < w->notes.n; i++)
+		if (w->notes.at[i] == s)
+			return;
+	if (w->notes.n < 32)
+		*vec_push(&w->notes) = s;
+}
+
+struct watch_lock *watch_lock_of(struct watch *w, struct watch_proc *p, uint64_t address, enum lock_kind kind)
+{
+	for (size_t i = 0; i < p->locks.n; i++)
+		if (p->locks.at[i].address == address && (p->locks.at[i].kind == kind || p->locks.at[i].kind == LOCK_GIL))
+			return &p->locks.at[i];
+	struct watch_lock *l = vec_push(&p->locks);
+	l->id = ++w->next_id;
+	l->address = address;
+	l->kind = kind;
+	struct obs_lock seen = {.id = l->id, .process = p->seen.id, .kind = kind, .address = address};
+	writer_put_lock(w->writer, &seen);
+	return l;
+}
+
+struct watch_thread *watch_thread_of(struct watch *w, struct watch_proc *p, int tid)
+{
+	for (size_t i = w->threads.n; i-- > 0;)
+		if (w->threads.at[i]->proc == p && w->threads.at[i]->seen.tid == tid)
+			return w->threads.at[i];
+	return NULL;
+}
+
+/* The interpreter's lock becomes one that the shim stamps. */
+static void locks_tell(struct watch *w, struct watch_proc *p)
+{
+	struct interp_lock found[ARENA_LOCKS];
+	int n = p->ops->locks(p->interp, found, (int)ARENA_LOCKS);
+	for (int i = 0; i < n; i++) {
+		struct arena_lock *lock = &p->slot->lock[i];
+		if (lock->freed == found[i].freed)
+			continue;
+		__atomic_store_n(&lock->taken, found[i].taken, __ATOMIC_RELEASE);
+		__atomic_store_n(&lock->freed, found[i].freed, __ATOMIC_RELEASE);
+		struct watch_lock *l = watch_lock_of(w, p, found[i].freed, LOCK_GIL);
+		if (l->kind != LOCK_GIL) { /* it was met before we knew what it was */
+			l->kind = LOCK_GIL;
+			struct obs_lock seen = {
+				.id = l->id, .process = p->seen.id, .kind = LOCK_GIL, .address = found[i].address};
+			writer_put_lock(w->writer, &seen);
+		}
+	}
+}
+
+static void interp_look(struct watch *w, struct watch_proc *p)
+{
+	struct maps maps;
+	char version[64] = "", why[256] = "";
+	int result = maps_read(p->pid, &maps);
+	if (result)
+		return;
+	result = -ENOENT;
+	for (PARTS(interp, interp_ops, ops)) {
+		result = (*ops)->open(&p->interp, p->pid, &maps, version, sizeof version, why, sizeof why);
+		if (result == -ENOENT)
+			continue;
+		if (result != -EAGAIN) {
+			p->seen.runtime = (*ops)->name;
+			p->seen.runtime_version = version[0] ? intern(version) : NULL;
+		}
+		if (!result)
+			p->ops = *ops;
+		break;
+	}
+	maps_free(&maps);
+	p->tries++;
+	p->next_open = 0;
+	if (result == -EAGAIN) {
+		p->next_open = w->now + BUSY_POLL_NS;
+	} else if (result == -ENOENT) {
+		p->seen.runtime = "native";
+		if (p->tries < TRIES_ABSENT)
+			p->next_open = w->now + (IDLE_POLL_NS << (p->tries < 9 ? p->tries : 9));
+	} else if (result) {
+		p->seen.note = intern(why[0] ? why : strerror(-result));
+	} else {
+		p->seen.switch_interval_s = p->ops->switch_interval(p->interp);
+		p->seen.free_threaded = p->ops->free_threaded(p->interp);
+		locks_tell(w, p);
+	}
+	writer_put_process(w->writer, &p->seen);
+}
+
+static const char *command_read(pid_t pid)
+{
+	char path[64], *text = NULL;
+	snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+	ssize_t length = file_read(path, &text, 65536);
+	if (length <= 0) {
+		free(text);
+		return NULL;
+	}
+	json_t *array = json_array();
+	for (ssize_t at = 0; at < length; at += (ssize_t)strlen(text + at) + 1) {
+		json_t *word = json_string(text + at);
+		json_array_append_new(array, word ? word : json_string("?"));
+	}
+	char *dump = json_dumps(array, JSON_COMPACT);
+	const char *result = intern(dump);
+	free(dump);
+	json_decref(array);
+	free(text);
+	return result;
+}
+
+static void process_describe(struct watch *w, struct watch_proc *p)
+{
+	char path[64], exe[4096];
+	const char *command = command_read(p->pid);
+	if (command)
+		p->seen.command = command;
+	snprintf(path, sizeof path, "/proc/%d/exe", p->pid);
+	ssize_t n = readlink(path, exe, sizeof exe - 1);
+	if (n > 0)
+		p->seen.exe = intern_n(exe, (size_t)n);
+	else if (!p->seen.exe)
+		p->seen.exe = intern_n(p->slot->image, strnlen(p->slot->image, sizeof p->slot->image));
+	writer_put_process(w->writer, &p->seen);
+}
+
+static void interp_drop(struct watch_proc *p)
+{
+	if (p->interp)
+		p->ops->close(p->interp);
+	p->interp = NULL;
+}
+
+/* An exec in a process that we know: the same process goes on as another program. */
+static struct watch_proc *process_known(struct watch *w, pid_t pid)
+{
+	for (size_t i = 0; i < w->procs.n; i++)
+		if (w->procs.at[i]->pid == pid && w->procs.at[i]->live)
+			return w->procs.at[i];
+	return NULL;
+}
+
+static void process_new(struct watch *w, uint32_t index)
+{
+	struct arena_proc *slot = &w->arena->proc[index];
+	struct watch_proc *p = process_known(w, slot->pid);
+	if (p && p->slot == slot) {
+		watch_process_end(w, p, slot->start);
+		p = NULL;
+	}
+	if (p) {
+		interp_drop(p);
+		w->by_proc_slot[p->slot_index] = NULL;
+		p->tries = 0;
+		p->box = NULL;
+		p->locks.n = 0;
+		p->seen.note = NULL;
+	} else {
+		p = xcalloc(1, sizeof *p);
+		*vec_push(&w->procs) = p;
+		p->seen.id = ++w->next_id;
+		p->seen.pid = p->pid = slot->pid;
+		p->seen.ns_pid = slot->pid;
+		p->seen.ppid = slot->ppid;
+		p->seen.backend = BACKEND_PRELOAD;
+		p->seen.start_ns = slot->start ? slot->start : w->now;
+		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+		p->live = true;
+	}
+	p->seen.free_threaded = -1;
+	p->seen.switch_interval_s = -1;
+	p->slot = slot;
+	p->slot_index = index;
+	p->serial = slot->serial;
+	p->next_open = w->now;
+	w->by_proc_slot[index] = p;
+	process_describe(w, p);
+}
+
+static void thread_close(struct watch *w, struct watch_thread *t)
+{
+	if (t->schedstat >= 0)
+		close(t->schedstat);
+	t->schedstat = -1;
+	if (t->perf) {
+		perf_sampler_close(t->perf);
+		w->perf_open--;
+	}
+	t->perf = NULL;
+	free(t->perf_latest);
+	t->perf_latest = NULL;
+}
+
+/* The interpreter's lock figures and the CPU time of a thread, as far as they can be read now. */
+static void thread_totals(struct watch_thread *t)
+{
+	struct arena_thread *slot = t->slot;
+	int64_t cpu, delay;
+	if (!schedstat_read(t, &cpu, &delay))
+		t->seen.cpu_ns = cpu;
+	t->seen.gil_known = t->proc->slot->lock[0].freed ? 1 : 0;
+	t->seen.gil_holds = LOAD(slot->lock_holds);
+	t->seen.gil_held_ns = LOAD(slot->lock_held_ns);
+	t->seen.gil_longest_ns = LOAD(slot->lock_longest_ns);
+	t->seen.gil_waits = LOAD(slot->lock_waits);
+	t->seen.gil_waited_ns = LOAD(slot->lock_waited_ns);
+	/* a hold or wait under way counts as far as it has gone */
+	struct arena_lock *lock = &t->proc->slot->lock[0];
+	uint64_t since = LOAD(lock->since), now = now_ns();
+	if (LOAD(lock->holder) == t->slot_index + 1 && since && since < now) {
+		t->seen.gil_held_ns += now - since;
+		if (now - since > t->seen.gil_longest_ns)
+			t->seen.gil_longest_ns = now - since;
+	}
+	uint64_t wait = LOAD(slot->lock_wait_start);
+	if (wait && wait < now)
+		t->seen.gil_waited_ns += now - wait;
+}
+
+static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, bool cut)
+{
+	if (!t->live)
+		return;
+	if (t->loop)
+		watch_loop_cut(w, t, when, cut);
+	thread_totals(t);
+	t->live = false;
+	t->seen.end_ns = when;
+	writer_put_thread(w->writer, &t->seen);
+	thread_close(w, t);
+	w->by_thread_slot[t->slot_index] = NULL;
+	/* the slot is the next thread's */
+	__atomic_store_n(&t->slot->state, THREAD_FREE, __ATOMIC_RELEASE);
+}
+
+static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
+{
+	for (size_t i = 0; i < w->threads.n; i++)
+		if (w->threads.at[i]->proc == p)
+			thread_end(w, w->threads.at[i], when, cut);
+	interp_drop(p);
+	p->live = false;
+	if (p->pidfd >= 0)
+		close(p->pidfd);
+	p->pidfd = -1;
+	writer_put_process(w->writer, &p->seen);
+	w->by_proc_slot[p->slot_index] = NULL;
+}
+
+void watch_process_end(struct watch *w, struct watch_proc *p, uint64_t when)
+{
+	if (!p->live)
+		return;
+	uint64_t orderly = LOAD(p->slot->end);
+	watch_events(w);
+	p->seen.end_ns = when;
+	process_close(w, p, orderly ? orderly : when, !orderly);
+	__atomic_store_n(&p->slot->state, PROC_FREE, __ATOMIC_RELEASE);
+}
+
+void watch_process_leave(struct watch *w, struct watch_proc *p, uint64_t when)
+{
+	process_close(w, p, when, true);
+}
+
+void watch_threads_ended(struct watch *w)
+{
+	for (size_t i = 0; i < w->threads.n; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (!t->live || LOAD(t->slot->state) != THREAD_ENDED)
+			continue;
+		uint64_t end = LOAD(t->slot->end);
+		if (LOAD(t->slot->head) == t->slot->tail)
+			thread_end(w, t, end ? end : w->now, false);
+	}
+}
+
+static void thread_new(struct watch *w, uint32_t index)
+{
+	struct arena_thread *slot = &w->arena->thread[index];
+	if (slot->proc >= ARENA_PROCS || !w->by_proc_slot[slot->proc])
+		return;
+	struct watch_proc *p = w->by_proc_slot[slot->proc];
+	struct watch_thread *t = NULL;
+	for (size_t i = 0; i < w->threads.n && !t; i++) /* an exec keeps the thread that made it */
+		if (!w->threads.at[i]->live && w->threads.at[i]->proc == p && w->threads.at[i]->seen.tid == slot->tid)
+			t = w->threads.at[i];
+	if (!t) {
+		t = xcalloc(1, sizeof *t);
+		*vec_push(&w->threads) = t;
+		t->seen.id = ++w->next_id;
+		t->seen.start_ns = slot->start ? slot->start : w->now;
+	}
+	t->seen.process = p->seen.id;
+	t->seen.tid = t->seen.ns_tid = slot->tid;
+	t->seen.end_ns = 0;
+	t->seen.cpu_ns = -1;
+	t->proc = p;
+	t->slot = slot;
+	t->slot_index = index;
+	t->serial = slot->serial;
+	t->dropped = 0;
+	t->live = true;
+	t->schedstat = -1;
+	t->name_tries = 0;
+	t->next_name = w->now;
+	w->by_thread_slot[index] = t;
+	watch_thread_name(w, t);
+	writer_put_thread(w->writer, &t->seen);
+}
+
+void watch_thread_name(struct watch *w, struct watch_thread *t)
+{
+	char name[256] = "", path[64], *comm = NULL;
+	struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot->pthread};
+	bool found = t->proc->interp && !t->proc->ops->thread_name(t->proc->interp, key, name, sizeof name);
+	t->name_tries = found ? NAME_TRIES : t->name_tries + 1;
+	/* a runtime gives its names some time after the thread's birth, and may change them */
+	t->next_name = w->now + (found ? NS : (IDLE_POLL_NS << t->name_tries));
+	if (!found) {
+		if (t->seen.name && t->name_tries > 1)
+			return;
+		snprintf(path, sizeof path, "/proc/%d/task/%d/comm", t->proc->pid, t->seen.tid);
+		if (file_read(path, &comm, 64) > 0) {
+			comm[strcspn(comm, "\n")] = 0;
+			snprintf(name, sizeof name, "%s", comm);
+		}
+		free(comm);
+	}
+	if (name[0] && intern(name) != t->seen.name) {
+		t->seen.name = intern(name);
+		writer_put_thread(w->writer, &t->seen);
+	}
+}
+
+static void process_gone(struct watch *w, struct watch_proc *p)
+{
+	struct pollfd fd = {.fd = p->pidfd, .events = POLLIN};
+	if (p->pidfd >= 0 && poll(&fd, 1, 0) == 1)
+		watch_process_end(w, p, w->now);
+	else if (LOAD(p->slot->state) == PROC_REFUSED && !p->seen.note) {
+		p->seen.note = intern("went on as a program that the shim cannot enter; nothing of it was recorded");
+		process_describe(w, p);
+	}
+}
+
+/* Once a second, and at the end: what changes slowly. */
+static void totals_put(struct watch *w)
+{
+	for (size_t i = 0; i < w->threads.n; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (!t->live)
+			continue;
+		struct obs_thread before = t->seen;
+		thread_totals(t);
+		if (memcmp(&before, &t->seen, sizeof before))
+			writer_put_thread(w->writer, &t->seen);
+		if (t->loop)
+			watch_loop_put(w, t);
+	}
+	for (size_t i = 0; i < w->procs.n; i++)
+		if (w->procs.at[i]->live && w->procs.at[i]->interp)
+			locks_tell(w, w->procs.at[i]);
+}
+
+void watch_processes(struct watch *w)
+{
+	uint32_t procs = LOAD(w->arena->proc_high), threads = LOAD(w->arena->thread_high);
+	for (uint32_t i = 0; i < procs && i < ARENA_PROCS; i++) {
+		struct arena_proc *slot = &w->arena->proc[i];
+		uint32_t state = LOAD(slot->state);
+		struct watch_proc *p = w->by_proc_slot[i];
+		if (p && p->serial != slot->serial && (state == PROC_LIVE || state == PROC_ENDED))
+			w->by_proc_slot[i] = NULL, p = NULL;
+		if (!p && (state == PROC_LIVE || state == PROC_ENDED))
+			process_new(w, i);
+	}
+	for (uint32_t i = 0; i < threads && i < ARENA_THREADS; i++) {
+		struct arena_thread *slot = &w->arena->thread[i];
+		uint32_t state = LOAD(slot->state);
+		struct watch_thread *t = w->by_thread_slot[i];
+		if (!t && (state == THREAD_LIVE || state == THREAD_ENDED))
+			thread_new(w, i);
+	}
+	for (size_t i = 0; i < w->procs.n; i++) {
+		struct watch_proc *p = w->procs.at[i];
+		if (!p->live)
+			continue;
+		if (!p->interp && p->next_open && p->next_open <= w->now)
+			interp_look(w, p);
+		process_gone(w, p);
+	}
+	if (w->now >= w->slow_at) {
+		totals_put(w);
+		w->slow_at = w->now + NS;
+	}
+}

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Loops and their stalls: follows each loop's tick under way, keeps those that reach the threshold, and puts a
+ * stall together when it ends. A stall is finalized one look after its end, so that the holder's own event, written
+ * just after it let the lock go, has arrived.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#define HOOK_INFO
+#include "../record/hooks.h"
+#include "watch_state.h"
+
+#define PUT_EVERY_NS (NS * 3 / 10) /* an ongoing stall is in the record this often */
+#define PENDING_MAX 64u
+#define BACK_AT_ONCE_NS 1000000ull /* a wait that returns this soon found its descriptors ready */
+
+static void stall_clear(struct watch_stall *s)
+{
+	for (size_t i = 0; i < s->provisional.n; i++) {
+		free(s->provisional.at[i].frames);
+		free(s->provisional.at[i].native);
+	}
+	vec_free(&s->provisional);
+	memset(s, 0, sizeof *s);
+}
+
+static void stall_keep(struct watch *w, struct watch_thread *t, struct watch_stall *s)
+{
+	struct watch_loop *l = t->loop;
+	if (s->kept || !l->is_loop)
+		return;
+	if (l->stalls >= STALLS_MAX) {
+		if (s->ended) {
+			w->suppressed++;
+			l->seen.suppressed++;
+		}
+		return;
+	}
+	l->stalls++;
+	s->kept = true;
+	s->seen.id = ++w->next_stall;
+	s->seen.loop = l->seen.id;
+	for (size_t i = 0; i < s->provisional.n; i++) {
+		s->provisional.at[i].seen.stall = s->seen.id;
+		writer_add_sample(w->writer, &s->provisional.at[i]);
+	}
+	vec_free(&s->provisional);
+}
+
+typedef VEC(struct obs_wait) waits_t;
+typedef VEC(struct obs_hold) holds_t;
+
+static void waits_collect(struct watch *w, struct watch_thread *t, const struct watch_stall *s, waits_t *out)
+{
+	struct watch_loop *l = t->loop;
+	for (size_t i = 0; i < l->waits.n; i++) {
+		const struct obs_wait *wait = &l->waits.at[i];
+		if (wait->end_ns <= s->seen.start_ns || wait->start_ns >= s->seen.end_ns)
+			continue;
+		*vec_push(out) = *wait;
+	}
+	struct now_copy now;
+	if (s->ended || !t->live || !now_read(t->slot, &now) || (now.now != NOW_LOCK && now.now != NOW_CALL) ||
+	    now.since >= s->seen.end_ns || now.since < s->seen.start_ns)
+		return;
+	struct obs_wait *wait = vec_push(out);
+	wait->start_ns = now.since;
+	wait->end_ns = s->seen.end_ns;
+	if (now.now == NOW_CALL) {
+		wait->what = WAIT_CALL;
+		wait->syscall = hook_info[now.hook].kernel;
+		return;
+	}
+	wait->what = WAIT_LOCK;
+	enum hook_class class = hook_info[now.hook].class;
+	enum lock_kind kind = class == HOOK_CLASS_SEM_WAIT    ? LOCK_SEM
+			      : class == HOOK_CLASS_COND_WAIT ? LOCK_COND
+							      : LOCK_MUTEX;
+	wait->lock = watch_lock_of(w, t->proc, now.object, kind)->id;
+	wait->self_owned = now.owner == (uint32_t)t->seen.tid;
+	if (now.owner && !wait->self_owned) {
+		struct watch_thread *owner = watch_thread_of(w, t->proc, (int)now.owner);
+		wait->owner = owner ? owner->seen.id : 0;
+	}
+}
+
+static void hold_add(holds_t *out, uint32_t lock, uint32_t thread, uint64_t start, uint64_t end, bool at_least)
+{
+	for (size_t i = out->n; i-- > 0;)
+		if (out->at[i].lock == lock && out->at[i].thread == thread && out->at[i].start_ns == start)
+			return;
+	struct obs_hold *h = vec_push(out);
+	h->lock = lock;
+	h->thread = thread;
+	h->start_ns = start;
+	h->end_ns = end;
+	h->at_least = at_least;
+}
+
+/* The interpreter's lock, held now. */
+static bool hold_now(struct watch *w, struct watch_proc *p, const struct obs_wait *wait, uint64_t until, holds_t *out)
+{
+	for (unsigned i = 0; i < ARENA_LOCKS; i++) {
+		struct arena_lock *lock = &p->slot->lock[i];
+		uint64_t freed = LOAD(lock->freed);
+		if (!freed || watch_lock_of(w, p, freed, LOCK_GIL)->id != wait->lock)
+			continue;
+		uint32_t holder = LOAD(lock->holder);
+		uint64_t since = LOAD(lock->since);
+		if (!holder || holder > ARENA_THREADS || !w->by_thread_slot[holder - 1] || LOAD(lock->holder) != holder)
+			return false;
+		if (since < until)
+			hold_add(out, wait->lock, w->by_thread_slot[holder - 1]->seen.id, since ? since : wait->start_ns,
+			         until, !since);
+		return true;
+	}
+	return false;
+}
+
+static void holds_collect(struct watch *w, struct watch_thread *t, const struct watch_stall *s, const waits_t *waits,
+                          holds_t *out)
+{
+	struct watch_proc *p = t->proc;
+	for (size_t i = 0; i < waits->n; i++) {
+		const struct obs_wait *wait = &waits->at[i];
+		if (wait->what != WAIT_LOCK)
+			continue;
+		size_t before = out->n;
+		for (size_t k = 0; k < p->holds.n; k++) {
+			const struct watch_hold *h = &p->holds.at[k];
+			if (h->lock != wait->lock || h->end <= wait->start_ns || h->start >= wait->end_ns ||
+			    h->thread_id == t->seen.id)
+				continue;
+			hold_add(out, h->lock, h->thread_id, h->start ? h->start : wait->start_ns, h->end, !h->start);
+		}
+		bool open = !s->ended && wait->end_ns == s->seen.end_ns && hold_now(w, p, wait, wait->end_ns, out);
+		if (!open && out->n == before && wait->owner && !wait->self_owned)
+			hold_add(out, wait->lock, wait->owner, wait->start_ns, wait->end_ns, true);
+	}
+}
+
+void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall *s)
+{
+	waits_t waits = {0};
+	holds_t holds = {0};
+	waits_collect(w, t, s, &waits);
+	for (size_t i = 0; i < waits.n; i++) {
+		waits.at[i].stall = s->seen.id;
+		if (waits.at[i].start_ns < s->seen.start_ns)
+			waits.at[i].start_ns = s->seen.start_ns;
+		if (waits.at[i].end_ns > s->seen.end_ns)
+			waits.at[i].end_ns = s->seen.end_ns;
+	}
+	holds_collect(w, t, s, &waits, &holds);
+	for (size_t i = 0; i < holds.n; i++)
+		holds.at[i].stall = s->seen.id;
+	writer_put_stall(w->writer, &s->seen, waits.at, waits.n, holds.at, holds.n);
+	vec_free(&waits);
+	vec_free(&holds);
+}
+
+/* CPU and run-queue time of the loop thread over a stall that has just ended: exact if the thread was seen asleep
+ * in its wait before and after, with no other tick between. */
+static void stall_cpu(struct watch_thread *t, struct watch_stall *s)
+{
+	struct watch_loop *l = t->loop;
+	struct now_copy now;
+	int64_t cpu, delay;
+	s->seen.cpu_ns = s->seen.delay_ns = -1;
+	if (l->cpu_base >= 0 && t->live && now_read(t->slot, &now) && now.now == NOW_READY &&
+	    LOAD(t->slot->ticks) == l->tick_of_base + 1 && !schedstat_read(t, &cpu, &delay)) {
+		s->seen.cpu_ns = cpu - l->cpu_base;
+		s->seen.delay_ns = delay - l->delay_base;
+	} else if (s->looks > 1) {
+		s->seen.delay_ns = l->delay_last;
+	}
+}
+
+static void stall_finalize(struct watch *w, struct watch_thread *t, struct watch_stall *s)
+{
+	uint64_t length = s->seen.end_ns - s->seen.start_ns;
+	if (length >= w->arena->threshold_ns) {
+		stall_keep(w, t, s);
+		if (s->kept)
+			watch_stall_put(w, t, s);
+	}
+	stall_clear(s);
+}
+
+static void stall_end(struct watch *w, struct watch_thread *t, struct watch_stall *s, uint64_t end)
+{
+	struct watch_loop *l = t->loop;
+	s->ended = true;
+	s->seen.end_ns = end;
+	s->finalize_after = w->now;
+	s->seen.lost = t->proc->lost;
+	stall_cpu(t, s);
+	*vec_push(&l->ended) = *s;
+	watch_look_end(w, t);
+}
+
+void watch_tick_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
+{
+	struct watch_loop *l = t->loop;
+	if (!l || e->start >= e->time || (!l->is_loop && l->ended.n >= PENDING_MAX))
+		return;
+	if (l->now.seen.start_ns == e->start) {
+		stall_end(w, t, &l->now, e->time);
+		memset(&l->now, 0, sizeof l->now);
+		return;
+	}
+	struct watch_stall missed = {.seen = {.start_ns = e->start, .ready_after = -1}};
+	stall_end(w, t, &missed, e->time);
+}
+
+void watch_ready_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
+{
+	(void)w;
+	if (!t->loop || !t->loop->ended.n)
+		return;
+	struct watch_stall *s = &t->loop->ended.at[t->loop->ended.n - 1];
+	if (e->time >= s->seen.end_ns)
+		s->seen.ready_after = e->time - s->seen.end_ns < BACK_AT_ONCE_NS ? (int64_t)e->arg : 0;
+}
+
+/* A tick that we were following is over without an event for it. */
+static void stall_overtaken(struct watch *w, struct watch_thread *t)
+{
+	struct watch_loop *l = t->loop;
+	if (!l->now.kept) {
+		watch_look_end(w, t);
+		stall_clear(&l->now);
+	} else if (!l->now.finalize_after) {
+		l->now.finalize_after = w->now; /* its event may be in the ring by now: take it first */
+	} else {
+		uint64_t end = LOAD(t->slot->loop_last);
+		if (end < l->now.seen.start_ns)
+			end = w->now;
+		l->now.seen.lost++;
+		stall_end(w, t, &l->now, end);
+		memset(&l->now, 0, sizeof l->now);
+	}
+}
+
+static void tick_follow(struct watch *w, struct watch_thread *t, uint64_t tick)
+{
+	struct watch_loop *l = t->loop;
+	struct watch_stall *s = &l->now;
+	if (s->seen.start_ns && s->seen.start_ns != tick) {
+		stall_overtaken(w, t);
+		return;
+	}
+	if (!tick || tick > w->now || w->now - tick < SAMPLE_AFTER_NS)
+		return;
+	w->busy = true;
+	if (!s->seen.start_ns) {
+		s->seen.start_ns = tick;
+		s->seen.ready_after = -1;
+		s->seen.cpu_ns = s->seen.delay_ns = -1;
+		s->seen.ongoing = true;
+	}
+	s->seen.end_ns = w->now;
+	if (w->now >= s->next_look)
+		watch_look(w, t, s);
+	if (w->now - tick < w->arena->threshold_ns)
+		return;
+	bool first = !s->kept;
+	stall_keep(w, t, s);
+	if (s->kept && (first || w->now >= s->finalize_after + PUT_EVERY_NS)) {
+		watch_stall_put(w, t, s);
+		s->finalize_after = w->now;
+	}
+}
+
+static bool loop_qualifies(struct watch *w, struct watch_thread *t)
+{
+	char tid[16];
+	snprintf(tid, sizeof tid, "%d", t->seen.tid);
+	if (w->options.loop)
+		return !strcmp(w->options.loop, tid) || (t->seen.name && !strcmp(w->options.loop, t->seen.name));
+	if (LOAD(t->slot->loop_object) & (1ull << 32)) /* poll or select: workers poll for work too */
+		return t->seen.tid == t->proc->pid;
+	return true;
+}
+
+static void loop_new(struct watch *w, struct watch_thread *t)
+{
+	struct watch_loop *l = t->loop = xcalloc(1, sizeof *l);
+	l->seen.id = ++w->next_id;
+	l->seen.thread = t->seen.id;
+	l->cpu_base = -1;
+}
+
+static void loop_base(struct watch_thread *t)
+{
+	struct watch_loop *l = t->loop;
+	struct now_copy now;
+	uint64_t ticks = LOAD(t->slot->ticks);
+	if (l->cpu_base >= 0 && ticks == l->tick_of_base)
+		return;
+	if (now_read(t->slot, &now) && now.now == NOW_READY && !schedstat_read(t, &l->cpu_base, &l->delay_base))
+		l->tick_of_base = ticks;
+}
+
+static void loop_prune(struct watch_loop *l, uint64_t tick)
+{
+	uint64_t oldest = tick ? tick : UINT64_MAX;
+	if (l->now.seen.start_ns && l->now.seen.start_ns < oldest)
+		oldest = l->now.seen.start_ns;
+	for (size_t i = 0; i < l->ended.n; i++)
+		if (l->ended.at[i].seen.start_ns < oldest)
+			oldest = l->ended.at[i].seen.start_ns;
+	size_t kept = 0;
+	for (size_t i = 0; i < l->waits.n; i++)
+		if (l->waits.at[i].end_ns > oldest || oldest == UINT64_MAX)
+			l->waits.at[kept++] = l->waits.at[i];
+	l->waits.n = oldest == UINT64_MAX ? 0 : kept;
+}
+
+static void loop_follow(struct watch *w, struct watch_thread *t)
+{
+	struct watch_loop *l = t->loop;
+	if (!l->is_loop && LOAD(t->slot->loop_waits) >= 3 && loop_qualifies(w, t)) {
+		l->is_loop = true;
+		uint32_t hook = t->slot->loop_hook;
+		l->seen.wait = hook < HOOK_COUNT ? hook_info[hook].kernel : "epoll_wait";
+		l->seen.first_ns = LOAD(t->slot->loop_first);
+		watch_loop_put(w, t);
+	}
+	uint64_t tick = LOAD(t->slot->tick_start);
+	tick_follow(w, t, tick);
+	size_t kept = 0;
+	for (size_t i = 0; i < l->ended.n; i++) {
+		struct watch_stall *s = &l->ended.at[i];
+		if (l->is_loop && s->finalize_after < w->now)
+			stall_finalize(w, t, s);
+		else
+			l->ended.at[kept++] = *s;
+	}
+	l->ended.n = kept;
+	if (!tick)
+		loop_base(t);
+	loop_prune(l, tick);
+}
+
+void watch_loops(struct watch *w)
+{
+	for (size_t i = 0; i < w->threads.n; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (!t->live || (!t->loop && !LOAD(t->slot->loop_waits)))
+			continue;
+		if (!t->loop)
+			loop_new(w, t);
+		loop_follow(w, t);
+	}
+}
+
+void watch_loop_put(struct watch *w, struct watch_thread *t)
+{
+	struct watch_loop *l = t->loop;
+	uint32_t delta[TICK_BUCKETS];
+	bool any = false;
+	if (!l->is_loop)
+		return;
+	for (unsigned b = 0; b < TICK_BUCKETS; b++) {
+		uint32_t n = __atomic_load_n(&t->slot->tick_count[b], __ATOMIC_RELAXED);
+		delta[b] = n - l->counted[b];
+		l->counted[b] = n;
+		l->seen.count[b] += delta[b];
+		any = any || delta[b];
+	}
+	l->seen.ticks = LOAD(t->slot->ticks);
+	l->seen.tick_ns = LOAD(t->slot->tick_ns);
+	l->seen.tick_max_ns = LOAD(t->slot->tick_max);
+	l->seen.wait_ns = LOAD(t->slot->wait_ns);
+	l->seen.last_ns = LOAD(t->slot->loop_last);
+	if (l->now.kept && l->now.seen.end_ns > l->seen.last_ns)
+		l->seen.last_ns = l->now.seen.end_ns;
+	else if (!LOAD(t->slot->tick_start) && LOAD(t->slot->loop_object))
+		l->seen.last_ns = w->now; /* asleep in its wait */
+	writer_put_loop(w->writer, &l->seen);
+	if (any)
+		writer_add_ticks(w->writer, l->seen.id, (w->now - w->start_ns) / NS, delta);
+}
+
+/* The thread or the capture ends: what is pending is finalized; the tick under way stays, as ongoing, only if it was
+ * cut off rather than left in an orderly way. */
+void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool cut)
+{
+	struct watch_loop *l = t->loop;
+	uint64_t tick = LOAD(t->slot->tick_start);
+	for (size_t i = 0; i < l->ended.n; i++)
+		if (l->is_loop)
+			stall_finalize(w, t, &l->ended.at[i]);
+		else
+			stall_clear(&l->ended.at[i]);
+	l->ended.n = 0;
+	if (tick && cut && l->is_loop && when > tick && when - tick >= w->arena->threshold_ns) {
+		if (l->now.seen.start_ns != tick) {
+			stall_clear(&l->now);
+			l->now.seen = (struct obs_stall){.start_ns = tick, .ready_after = -1, .cpu_ns = -1, .delay_ns = -1};
+		}
+		l->now.seen.ongoing = true;
+		l->now.seen.end_ns = when;
+		stall_keep(w, t, &l->now);
+		if (l->now.kept)
+			watch_stall_put(w, t, &l->now);
+		l->seen.last_ns = when;
+	} else if (l->now.kept) { /* put already as ongoing: an orderly exit in mid-tick is no stall */
+		l->now.seen.outside = true;
+		watch_stall_put(w, t, &l->now);
+	}
+	watch_loop_put(w, t);
+	stall_clear(&l->now);
+	vec_free(&l->ended);
+	vec_free(&l->waits);
+	free(l);
+	t->loop = NULL;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the watcher knows, shared by watch*.c only: processes and threads by arena slot, loops, the stall that each
+ * loop is in, and the short history (waits of the loop, holds of others) a stall is made of when it ends.
+ */
+#ifndef WHYSTALL_WATCH_STATE_H
+#define WHYSTALL_WATCH_STATE_H
+
+#include "watch.h"
+
+#define SAMPLE_AFTER_NS 3000000ull /* a tick this old is looked at: it may become a stall */
+#define IDLE_POLL_NS 8000000ull
+#define BUSY_POLL_NS 4000000ull
+#define SAMPLES_MAX 400 /* looks at one thread kept per stall */
+#define STALLS_MAX 100000u /* kept per loop; more are counted as suppressed */
+
+struct watch_thread;
+
+struct watch_lock {
+	uint32_t id;
+	uint64_t address;
+	enum lock_kind kind;
+};
+
+struct watch_hold {
+	uint32_t lock;
+	struct watch_thread *thread; /* NULL: by a tid that is not known */
+	uint32_t thread_id;
+	uint64_t start, end; /* start 0: not seen */
+};
+
+struct watch_proc {
+	struct arena_proc *slot;
+	uint32_t slot_index, serial;
+	pid_t pid;
+	int pidfd;
+	bool live;
+	struct obs_process seen;
+	uint64_t next_open; /* when to look for an interpreter again, 0: no more */
+	unsigned tries;
+	struct interp *interp;
+	const struct interp_ops *ops;
+	struct native_box *box;
+	VEC(struct watch_lock) locks;
+	VEC(struct watch_hold) holds;
+	uint64_t lost;
+	bool perf_denied;
+};
+
+struct watch_stall {
+	struct obs_stall seen;
+	bool kept;  /* it reached the threshold: it has an id and is put */
+	bool ended; /* its tick is over; finalized one look later, when all holds have arrived */
+	uint64_t finalize_after;
+	VEC(struct raw_sample) provisional; /* looks taken before it was kept */
+	unsigned looks;
+	uint64_t next_look;
+	uint64_t ready_at;
+};
+
+struct watch_loop {
+	struct obs_loop seen;
+	uint32_t counted[TICK_BUCKETS]; /* of the shim's histogram, as last read */
+	uint64_t counted_at;
+	VEC(struct obs_wait) waits; /* of ticks not yet finished with; stall is 0 */
+	struct watch_stall now;     /* the tick under way, if seen.start_ns */
+	VEC(struct watch_stall) ended;
+	uint32_t stalls;
+	int64_t cpu_base, delay_base; /* schedstat when it was last seen waiting */
+	int64_t cpu_last, delay_last;
+	uint64_t tick_of_base;
+	bool is_loop;
+};
+
+struct watch_thread {
+	struct arena_thread *slot;
+	uint32_t slot_index, serial;
+	bool live;
+	struct watch_proc *proc;
+	struct obs_thread seen;
+	uint64_t next_name;
+	unsigned name_tries;
+	int schedstat;
+	struct watch_loop *loop;
+	struct perf_sampler *perf;
+	uint64_t perf_used;
+	bool perf_on;
+	struct native_sample *perf_latest;
+	uint64_t dropped; /* as last read */
+	uint64_t looked_since;       /* now_since of the wait it was last looked at in ... */
+	uint64_t looked_stall_start; /* ... and for which stall */
+	struct frame blamed;         /* at the last look: the innermost frame of the user's, for the line on the terminal */
+};
+
+struct watch {
+	struct arena *arena;
+	struct writer *writer;
+	struct watch_options options;
+	VEC(struct watch_proc *) procs;
+	VEC(struct watch_thread *) threads; /* live and dead, until nothing refers to them */
+	struct watch_proc *by_proc_slot[ARENA_PROCS];
+	struct watch_thread *by_thread_slot[ARENA_THREADS];
+	uint32_t next_id, next_stall; /* processes, threads, loops, locks share one count */
+	uint64_t start_ns;
+	uint64_t now; /* of this look */
+	uint64_t slow_at; /* next second-by-second work */
+	uint64_t slow_serial;
+	unsigned perf_open;
+	uint64_t lost_events, suppressed;
+	VEC(const char *) notes;
+	bool busy;
+};
+
+/* watch_proc.c */
+void watch_processes(struct watch *);
+void watch_process_end(struct watch *, struct watch_proc *, uint64_t when);
+void watch_process_leave(struct watch *, struct watch_proc *, uint64_t when); /* it lives on, unwatched */
+void watch_threads_ended(struct watch *);
+struct watch_lock *watch_lock_of(struct watch *, struct watch_proc *, uint64_t address, enum lock_kind);
+struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
+void watch_thread_name(struct watch *, struct watch_thread *);
+void watch_note(struct watch *, const char *sentence); /* once */
+
+/* watch_event.c */
+void watch_events(struct watch *);
+void watch_prune(struct watch *);
+
+/* watch_stall.c */
+void watch_loops(struct watch *);
+void watch_loop_put(struct watch *, struct watch_thread *);
+void watch_tick_event(struct watch *, struct watch_thread *, const struct arena_event *);
+void watch_ready_event(struct watch *, struct watch_thread *, const struct arena_event *);
+void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
+void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);
+
+/* watch_look.c */
+void watch_look(struct watch *, struct watch_thread *loop, struct watch_stall *);
+void watch_look_end(struct watch *, struct watch_thread *loop);
+/* "GIL held by heavy_cpu_work app.py:9", of the stall under way */
+void watch_describe(struct watch *, struct watch_thread *loop, char *buf, size_t size);
+int schedstat_read(struct watch_thread *, int64_t *cpu, int64_t *delay);
+
+/* Times and now of a thread's slot, read consistently. false: it kept changing. */
+struct now_copy {
+	uint16_t now, hook;
+	uint32_t owner;
+	uint64_t since, object;
+};
+bool now_read(const struct arena_thread *, struct now_copy *);
+
+#define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
+
+#endif

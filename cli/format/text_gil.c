@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Who used the interpreter's lock: a row per thread, the one that had it longest first.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "text.h"
+
+#define ROWS_SHOWN 8
+#define NAME_COLUMNS 30
+
+static int held_order(const void *a, const void *b)
+{
+	const struct obs_thread *x = *(const struct obs_thread *const *)a,
+				*y = *(const struct obs_thread *const *)b;
+	if (x->gil_held_ns != y->gil_held_ns)
+		return x->gil_held_ns < y->gil_held_ns ? 1 : -1;
+	return x->tid - y->tid;
+}
+
+/* Columns of a cell: times, but for absurd ones, are shorter. */
+#define CELL 11
+
+static void bar_write(const struct text *t, uint64_t held, uint64_t most)
+{
+	int room = t->columns - 3 - NAME_COLUMNS - 3 * CELL - 2;
+	int length = most ? (int)((double)held / most * room + 0.5) : 0;
+	if (length > 0)
+		fputs("  ", t->out);
+	for (int i = 0; i < length; i++)
+		fputs(t->options->colour ? "\xe2\x96\x88" : "#", t->out); /* U+2588 full block */
+}
+
+static void row_write(const struct text *t, const struct obs_thread *thread, uint64_t most)
+{
+	char full[PROSE_MAX], name[PROSE_MAX], held[32], longest[32], waited[32];
+	name_thread(full, sizeof(full), thread->name, thread->tid);
+	prose_fit(name, sizeof(name), full, NAME_COLUMNS, FIT_TAIL);
+	fprintf(t->out, "   %s%*s%*.10s%*.10s%*.10s", name, NAME_COLUMNS - prose_columns(name), "", CELL,
+		time_format(held, sizeof(held), thread->gil_held_ns), CELL,
+		time_format(longest, sizeof(longest), thread->gil_longest_ns), CELL,
+		time_format(waited, sizeof(waited), thread->gil_waited_ns));
+	bar_write(t, thread->gil_held_ns, most);
+	putc('\n', t->out);
+}
+
+void text_gil(const struct text *t, const struct verdict_process *p)
+{
+	const struct obs_thread **rows = xcalloc(p->threads.n, sizeof(*rows));
+	size_t n = 0;
+	bool contended = false;
+	for (size_t i = 0; i < p->threads.n; i++) {
+		const struct obs_thread *thread = p->threads.at[i];
+		if (!thread->gil_known || (!thread->gil_held_ns && !thread->gil_waited_ns))
+			continue;
+		rows[n++] = thread;
+		contended |= thread->gil_known == 2;
+	}
+	qsort(rows, n, sizeof(*rows), held_order);
+	if (n) {
+		text_paint(t, DIM);
+		fprintf(t->out, "\n%-*s%*s%*s%*s\n", NAME_COLUMNS + 3,
+			contended ? "GIL, while others wanted it" : "GIL", CELL, "held", CELL, "longest",
+			CELL, "waited");
+		text_paint(t, PLAIN);
+	}
+	size_t shown = n > ROWS_SHOWN && verbosity < 1 ? ROWS_SHOWN : n;
+	for (size_t i = 0; i < shown; i++)
+		row_write(t, rows[i], rows[0]->gil_held_ns);
+	if (shown < n) {
+		char count[64], held[32];
+		uint64_t rest = 0;
+		for (size_t i = shown; i < n; i++)
+			rest += rows[i]->gil_held_ns;
+		text_say(t, fprintf(t->out, "   "), 3, "and %s, which held it %s in all",
+			 prose_count(count, sizeof(count), n - shown, "other thread"),
+			 time_format(held, sizeof(held), rest));
+	}
+	free(rows);
+}

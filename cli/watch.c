@@ -41,7 +41,7 @@ int arena_create(struct arena **out, const struct watch_options *options)
 }
 
 struct watch *watch_start(struct arena *arena, struct writer *writer, const struct watch_options *options,
-                          struct obs_capture *capture)
+			  struct obs_capture *capture)
 {
 	struct watch *w = xcalloc(1, sizeof *w);
 	w->arena = arena;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The watching half of a capture under the shim: polls the arena, notices a stall while it lasts, looks at the
- * threads concerned until it ends, and puts what it saw to the writer. Runs in whystall's main thread.
+ * The watching half of a capture under the shim: polls the arena, notices a stall while it lasts, looks at
+ * the threads concerned until it ends, and puts what it saw to the writer. Runs in whystall's main thread.
  */
 #ifndef WHYSTALL_WATCH_H
 #define WHYSTALL_WATCH_H
@@ -15,23 +15,26 @@ struct watch;
 
 struct watch_options {
 	uint64_t threshold_ns;
-	unsigned rate_hz;   /* looks per second inside a stall */
-	bool native;        /* take native stacks */
-	bool children;      /* record the processes that the command starts */
-	const char *loop;   /* thread (name or tid) that is a loop whatever it looks like, or NULL */
-	const char *shim;   /* path of libwhystall.so */
+	unsigned rate_hz; /* looks per second inside a stall */
+	bool native;	  /* take native stacks */
+	bool children;	  /* record the processes that the command starts */
+	const char *loop; /* thread (name or tid) that is a loop whatever it looks like, or NULL */
+	const char *shim; /* path of libwhystall.so */
 };
 
-/* The arena's memfd and mapping, threshold and shim path filled in. Returns the descriptor (close-on-exec) or -errno. */
+/* The arena's memfd and mapping, threshold and shim path filled in. Returns the descriptor (close-on-exec) or
+ * -errno. */
 int arena_create(struct arena **out, const struct watch_options *);
 
-struct watch *watch_start(struct arena *, struct writer *, const struct watch_options *, struct obs_capture *);
+struct watch *watch_start(struct arena *, struct writer *, const struct watch_options *,
+			  struct obs_capture *);
 /* One look at everything. Returns how many ns later the next one is due. */
 uint64_t watch_poll(struct watch *);
-/* Descriptors that become readable when a watched process ends: wake up for them too. At most max; returns how many. */
+/* Descriptors that become readable when a watched process ends: wake up for them too. At most max; returns
+ * how many. */
 int watch_fds(struct watch *, struct pollfd *out, int max);
-/* The processes that live now are cut off here (their stalls stay `ongoing`), everything is put, watch is freed.
- * `capture` gets losses and notes. */
+/* The processes that live now are cut off here (their stalls stay `ongoing`), everything is put, watch is
+ * freed. `capture` gets losses and notes. */
 void watch_stop(struct watch *, struct obs_capture *capture);
 /* Everything seen so far is put (call writer_flush after it). */
 void watch_put(struct watch *, struct obs_capture *capture);

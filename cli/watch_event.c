@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Empties the threads' rings. What comes out was written by the target and is treated as hostile: unknown kinds are
- * skipped, times that cannot be are dropped, histories are bounded.
+ * Empties the threads' rings. What comes out was written by the target and is treated as hostile: unknown
+ * kinds are skipped, times that cannot be are dropped, histories are bounded.
  */
 #include <stdlib.h>
 #include <string.h>

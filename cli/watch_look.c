@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * One look at the threads that a stall concerns: the loop's own, the holder of the lock it waits for, and those that
- * wait for the same interpreter's lock (their stacks stand still, so the next holder is known before it runs).
- * Nothing here stops or slows a thread but the perf events on the few that are looked at.
+ * One look at the threads that a stall concerns: the loop's own, the holder of the lock it waits for, and
+ * those that wait for the same interpreter's lock (their stacks stand still, so the next holder is known
+ * before it runs). Nothing here stops or slows a thread but the perf events on the few that are looked at.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #define PERF_OPEN_MAX 6u
 #define PERF_HZ 400u
 #define PERF_FRESH_NS 12000000ull /* a native sample this old goes with the frames read now */
-#define WAITERS_MAX 8u            /* looked at per look */
+#define WAITERS_MAX 8u		  /* looked at per look */
 
 int schedstat_read(struct watch_thread *t, int64_t *cpu, int64_t *delay)
 {
@@ -58,8 +58,9 @@ static void perf_start(struct watch *w, struct watch_thread *t)
 		if (!t->perf) {
 			if (errno != ESRCH) {
 				t->proc->perf_denied = true;
-				watch_note(w, "no native frames of running threads: the kernel denies perf_event_open "
-				              "(kernel.perf_event_paranoid at 2 or less gives them)");
+				watch_note(w, "no native frames of running threads: the kernel denies "
+					      "perf_event_open "
+					      "(kernel.perf_event_paranoid at 2 or less gives them)");
 			}
 			return;
 		}
@@ -98,8 +99,9 @@ void watch_look_end(struct watch *w, struct watch_thread *loop)
 /* The descriptor's file, peer or pipe as a report names it. */
 static const char *target_of(pid_t pid, int number, const char *name, uint64_t fd)
 {
-	static const char *const first_is_fd[] = {"read", "write", "pread64", "pwrite64", "readv", "recvfrom", "recvmsg",
-	                                          "sendto", "sendmsg", "fsync", "fdatasync", "flock", "accept4", "connect"};
+	static const char *const first_is_fd[] = {"read",      "write",	  "pread64", "pwrite64", "readv",
+						  "recvfrom",  "recvmsg", "sendto",  "sendmsg",	 "fsync",
+						  "fdatasync", "flock",	  "accept4", "connect"};
 	char path[64], link[4096];
 	(void)number;
 	for (size_t i = 0; name && i < LENGTH(first_is_fd); i++) {
@@ -137,9 +139,10 @@ static void frame_remember(struct watch_thread *t, const struct stack *stack)
 		t->blamed = stack->at[0];
 }
 
-/* Reads one thread. `waiting`: it stands still in a wait for a lock, so no native stack is needed unless it is the
- * loop's. */
-static void look_thread(struct watch *w, struct watch_thread *t, struct watch_stall *s, bool want_native, bool blocked_ok)
+/* Reads one thread. `waiting`: it stands still in a wait for a lock, so no native stack is needed unless it
+ * is the loop's. */
+static void look_thread(struct watch *w, struct watch_thread *t, struct watch_stall *s, bool want_native,
+			bool blocked_ok)
 {
 	struct watch_proc *p = t->proc;
 	struct raw_sample raw = {.seen = {.thread = t->seen.id, .cpu_ns = -1, .delay_ns = -1}, .ops = p->ops};
@@ -224,8 +227,8 @@ static void look_waiters(struct watch *w, struct watch_thread *loop, struct watc
 	for (size_t i = 0; i < w->threads.n && looked < WAITERS_MAX; i++) {
 		struct watch_thread *t = w->threads.at[i];
 		struct now_copy now;
-		if (t == loop || !t->live || t->proc != loop->proc || !now_read(t->slot, &now) || now.now != NOW_LOCK ||
-		    now.object != freed || looked_already(t, s, now.since))
+		if (t == loop || !t->live || t->proc != loop->proc || !now_read(t->slot, &now) ||
+		    now.now != NOW_LOCK || now.object != freed || looked_already(t, s, now.since))
 			continue;
 		look_thread(w, t, s, false, false);
 		looked++;
@@ -251,7 +254,8 @@ void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t s
 		now.now = NOW_RUNNING;
 	if (now.now == NOW_LOCK) {
 		bool gil = is_gil(t->proc, now.object);
-		holder = gil ? gil_holder(w, t->proc, now.object) : watch_thread_of(w, t->proc, (int)now.owner);
+		holder = gil ? gil_holder(w, t->proc, now.object)
+			     : watch_thread_of(w, t->proc, (int)now.owner);
 		if (holder && holder != t) {
 			frame_text(holder, frame, sizeof frame);
 			snprintf(buf, size, "%s held by %s", gil ? "GIL" : "a lock", frame);
@@ -263,12 +267,14 @@ void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t s
 	if (now.now == NOW_CALL)
 		snprintf(buf, size, "%s in %s", hook_info[now.hook].kernel, frame);
 	else
-		snprintf(buf, size, "%s %s", now.now == NOW_LOCK ? "waiting for a lock in" : "running", frame);
+		snprintf(buf, size, "%s %s", now.now == NOW_LOCK ? "waiting for a lock in" : "running",
+			 frame);
 }
 
 static void look_next(struct watch *w, struct watch_stall *s)
 {
-	uint64_t age = w->now - s->seen.start_ns, period = NS / (w->options.rate_hz ? w->options.rate_hz : 200);
+	uint64_t age = w->now - s->seen.start_ns,
+		 period = NS / (w->options.rate_hz ? w->options.rate_hz : 200);
 	/* a long stall needs fewer looks a second, not fewer looks */
 	if (age > NS / 5)
 		period = period < age / 40 ? age / 40 : period;

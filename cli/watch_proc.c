@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which processes and threads there are, what they are called, and which interpreter they run. Slots of the arena
- * come and go; an entry here stays until nothing of the record refers to it.
+ * Which processes and threads there are, what they are called, and which interpreter they run. Slots of the
+ * arena come and go; an entry here stays until nothing of the record refers to it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,8 @@ void watch_note(struct watch *w, const char *sentence)
 struct watch_lock *watch_lock_of(struct watch *w, struct watch_proc *p, uint64_t address, enum lock_kind kind)
 {
 	for (size_t i = 0; i < p->locks.n; i++)
-		if (p->locks.at[i].address == address && (p->locks.at[i].kind == kind || p->locks.at[i].kind == LOCK_GIL))
+		if (p->locks.at[i].address == address &&
+		    (p->locks.at[i].kind == kind || p->locks.at[i].kind == LOCK_GIL))
 			return &p->locks.at[i];
 	struct watch_lock *l = vec_push(&p->locks);
 	l->id = ++w->next_id;
@@ -63,8 +64,10 @@ static void locks_tell(struct watch *w, struct watch_proc *p)
 		struct watch_lock *l = watch_lock_of(w, p, found[i].freed, LOCK_GIL);
 		if (l->kind != LOCK_GIL) { /* it was met before we knew what it was */
 			l->kind = LOCK_GIL;
-			struct obs_lock seen = {
-				.id = l->id, .process = p->seen.id, .kind = LOCK_GIL, .address = found[i].address};
+			struct obs_lock seen = {.id = l->id,
+						.process = p->seen.id,
+						.kind = LOCK_GIL,
+						.address = found[i].address};
 			writer_put_lock(w->writer, &seen);
 		}
 	}
@@ -305,7 +308,8 @@ static void thread_new(struct watch *w, uint32_t index)
 	struct watch_proc *p = w->by_proc_slot[slot->proc];
 	struct watch_thread *t = NULL;
 	for (size_t i = 0; i < w->threads.n && !t; i++) /* an exec keeps the thread that made it */
-		if (!w->threads.at[i]->live && w->threads.at[i]->proc == p && w->threads.at[i]->seen.tid == slot->tid)
+		if (!w->threads.at[i]->live && w->threads.at[i]->proc == p &&
+		    w->threads.at[i]->seen.tid == slot->tid)
 			t = w->threads.at[i];
 	if (!t) {
 		t = xcalloc(1, sizeof *t);
@@ -361,7 +365,8 @@ static void process_gone(struct watch *w, struct watch_proc *p)
 	if (p->pidfd >= 0 && poll(&fd, 1, 0) == 1)
 		watch_process_end(w, p, w->now);
 	else if (LOAD(p->slot->state) == PROC_REFUSED && !p->seen.note) {
-		p->seen.note = intern("went on as a program that the shim cannot enter; nothing of it was recorded");
+		p->seen.note =
+			intern("went on as a program that the shim cannot enter; nothing of it was recorded");
 		process_describe(w, p);
 	}
 }

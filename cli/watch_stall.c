@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Loops and their stalls: follows each loop's tick under way, keeps those that reach the threshold, and puts a
- * stall together when it ends. A stall is finalized one look after its end, so that the holder's own event, written
- * just after it let the lock go, has arrived.
+ * Loops and their stalls: follows each loop's tick under way, keeps those that reach the threshold, and puts
+ * a stall together when it ends. A stall is finalized one look after its end, so that the holder's own event,
+ * written just after it let the lock go, has arrived.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -61,8 +61,9 @@ static void waits_collect(struct watch *w, struct watch_thread *t, const struct 
 		*vec_push(out) = *wait;
 	}
 	struct now_copy now;
-	if (s->ended || !t->live || !now_read(t->slot, &now) || (now.now != NOW_LOCK && now.now != NOW_CALL) ||
-	    now.since >= s->seen.end_ns || now.since < s->seen.start_ns)
+	if (s->ended || !t->live || !now_read(t->slot, &now) ||
+	    (now.now != NOW_LOCK && now.now != NOW_CALL) || now.since >= s->seen.end_ns ||
+	    now.since < s->seen.start_ns)
 		return;
 	struct obs_wait *wait = vec_push(out);
 	wait->start_ns = now.since;
@@ -85,7 +86,8 @@ static void waits_collect(struct watch *w, struct watch_thread *t, const struct 
 	}
 }
 
-static void hold_add(holds_t *out, uint32_t lock, uint32_t thread, uint64_t start, uint64_t end, bool at_least)
+static void hold_add(holds_t *out, uint32_t lock, uint32_t thread, uint64_t start, uint64_t end,
+		     bool at_least)
 {
 	for (size_t i = out->n; i-- > 0;)
 		if (out->at[i].lock == lock && out->at[i].thread == thread && out->at[i].start_ns == start)
@@ -99,7 +101,8 @@ static void hold_add(holds_t *out, uint32_t lock, uint32_t thread, uint64_t star
 }
 
 /* The interpreter's lock, held now. */
-static bool hold_now(struct watch *w, struct watch_proc *p, const struct obs_wait *wait, uint64_t until, holds_t *out)
+static bool hold_now(struct watch *w, struct watch_proc *p, const struct obs_wait *wait, uint64_t until,
+		     holds_t *out)
 {
 	for (unsigned i = 0; i < ARENA_LOCKS; i++) {
 		struct arena_lock *lock = &p->slot->lock[i];
@@ -108,18 +111,19 @@ static bool hold_now(struct watch *w, struct watch_proc *p, const struct obs_wai
 			continue;
 		uint32_t holder = LOAD(lock->holder);
 		uint64_t since = LOAD(lock->since);
-		if (!holder || holder > ARENA_THREADS || !w->by_thread_slot[holder - 1] || LOAD(lock->holder) != holder)
+		if (!holder || holder > ARENA_THREADS || !w->by_thread_slot[holder - 1] ||
+		    LOAD(lock->holder) != holder)
 			return false;
 		if (since < until)
-			hold_add(out, wait->lock, w->by_thread_slot[holder - 1]->seen.id, since ? since : wait->start_ns,
-			         until, !since);
+			hold_add(out, wait->lock, w->by_thread_slot[holder - 1]->seen.id,
+				 since ? since : wait->start_ns, until, !since);
 		return true;
 	}
 	return false;
 }
 
-static void holds_collect(struct watch *w, struct watch_thread *t, const struct watch_stall *s, const waits_t *waits,
-                          holds_t *out)
+static void holds_collect(struct watch *w, struct watch_thread *t, const struct watch_stall *s,
+			  const waits_t *waits, holds_t *out)
 {
 	struct watch_proc *p = t->proc;
 	for (size_t i = 0; i < waits->n; i++) {
@@ -132,9 +136,11 @@ static void holds_collect(struct watch *w, struct watch_thread *t, const struct 
 			if (h->lock != wait->lock || h->end <= wait->start_ns || h->start >= wait->end_ns ||
 			    h->thread_id == t->seen.id)
 				continue;
-			hold_add(out, h->lock, h->thread_id, h->start ? h->start : wait->start_ns, h->end, !h->start);
+			hold_add(out, h->lock, h->thread_id, h->start ? h->start : wait->start_ns, h->end,
+				 !h->start);
 		}
-		bool open = !s->ended && wait->end_ns == s->seen.end_ns && hold_now(w, p, wait, wait->end_ns, out);
+		bool open = !s->ended && wait->end_ns == s->seen.end_ns &&
+			    hold_now(w, p, wait, wait->end_ns, out);
 		if (!open && out->n == before && wait->owner && !wait->self_owned)
 			hold_add(out, wait->lock, wait->owner, wait->start_ns, wait->end_ns, true);
 	}
@@ -160,8 +166,8 @@ void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall
 	vec_free(&holds);
 }
 
-/* CPU and run-queue time of the loop thread over a stall that has just ended: exact if the thread was seen asleep
- * in its wait before and after, with no other tick between. */
+/* CPU and run-queue time of the loop thread over a stall that has just ended: exact if the thread was seen
+ * asleep in its wait before and after, with no other tick between. */
 static void stall_cpu(struct watch_thread *t, struct watch_stall *s)
 {
 	struct watch_loop *l = t->loop;
@@ -278,7 +284,8 @@ static bool loop_qualifies(struct watch *w, struct watch_thread *t)
 	char tid[16];
 	snprintf(tid, sizeof tid, "%d", t->seen.tid);
 	if (w->options.loop)
-		return !strcmp(w->options.loop, tid) || (t->seen.name && !strcmp(w->options.loop, t->seen.name));
+		return !strcmp(w->options.loop, tid) ||
+		       (t->seen.name && !strcmp(w->options.loop, t->seen.name));
 	if (LOAD(t->slot->loop_object) & (1ull << 32)) /* poll or select: workers poll for work too */
 		return t->seen.tid == t->proc->pid;
 	return true;
@@ -299,7 +306,8 @@ static void loop_base(struct watch_thread *t)
 	uint64_t ticks = LOAD(t->slot->ticks);
 	if (l->cpu_base >= 0 && ticks == l->tick_of_base)
 		return;
-	if (now_read(t->slot, &now) && now.now == NOW_READY && !schedstat_read(t, &l->cpu_base, &l->delay_base))
+	if (now_read(t->slot, &now) && now.now == NOW_READY &&
+	    !schedstat_read(t, &l->cpu_base, &l->delay_base))
 		l->tick_of_base = ticks;
 }
 
@@ -384,8 +392,8 @@ void watch_loop_put(struct watch *w, struct watch_thread *t)
 		writer_add_ticks(w->writer, l->seen.id, (w->now - w->start_ns) / NS, delta);
 }
 
-/* The thread or the capture ends: what is pending is finalized; the tick under way stays, as ongoing, only if it was
- * cut off rather than left in an orderly way. */
+/* The thread or the capture ends: what is pending is finalized; the tick under way stays, as ongoing, only if
+ * it was cut off rather than left in an orderly way. */
 void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool cut)
 {
 	struct watch_loop *l = t->loop;
@@ -399,7 +407,8 @@ void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool
 	if (tick && cut && l->is_loop && when > tick && when - tick >= w->arena->threshold_ns) {
 		if (l->now.seen.start_ns != tick) {
 			stall_clear(&l->now);
-			l->now.seen = (struct obs_stall){.start_ns = tick, .ready_after = -1, .cpu_ns = -1, .delay_ns = -1};
+			l->now.seen = (struct obs_stall){
+				.start_ns = tick, .ready_after = -1, .cpu_ns = -1, .delay_ns = -1};
 		}
 		l->now.seen.ongoing = true;
 		l->now.seen.end_ns = when;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the watcher knows, shared by watch*.c only: processes and threads by arena slot, loops, the stall that each
- * loop is in, and the short history (waits of the loop, holds of others) a stall is made of when it ends.
+ * What the watcher knows, shared by watch*.c only: processes and threads by arena slot, loops, the stall that
+ * each loop is in, and the short history (waits of the loop, holds of others) a stall is made of when it
+ * ends.
  */
 #ifndef WHYSTALL_WATCH_STATE_H
 #define WHYSTALL_WATCH_STATE_H
@@ -11,7 +12,7 @@
 #define SAMPLE_AFTER_NS 3000000ull /* a tick this old is looked at: it may become a stall */
 #define IDLE_POLL_NS 8000000ull
 #define BUSY_POLL_NS 4000000ull
-#define SAMPLES_MAX 400 /* looks at one thread kept per stall */
+#define SAMPLES_MAX 400	   /* looks at one thread kept per stall */
 #define STALLS_MAX 100000u /* kept per loop; more are counted as suppressed */
 
 struct watch_thread;
@@ -63,7 +64,7 @@ struct watch_loop {
 	uint32_t counted[TICK_BUCKETS]; /* of the shim's histogram, as last read */
 	uint64_t counted_at;
 	VEC(struct obs_wait) waits; /* of ticks not yet finished with; stall is 0 */
-	struct watch_stall now;     /* the tick under way, if seen.start_ns */
+	struct watch_stall now;	    /* the tick under way, if seen.start_ns */
 	VEC(struct watch_stall) ended;
 	uint32_t stalls;
 	int64_t cpu_base, delay_base; /* schedstat when it was last seen waiting */
@@ -86,10 +87,11 @@ struct watch_thread {
 	uint64_t perf_used;
 	bool perf_on;
 	struct native_sample *perf_latest;
-	uint64_t dropped; /* as last read */
-	uint64_t looked_since;       /* now_since of the wait it was last looked at in ... */
+	uint64_t dropped;	     /* as last read */
+	uint64_t looked_since;	     /* now_since of the wait it was last looked at in ... */
 	uint64_t looked_stall_start; /* ... and for which stall */
-	struct frame blamed;         /* at the last look: the innermost frame of the user's, for the line on the terminal */
+	struct frame blamed; /* at the last look: the innermost frame of the user's, for the line on the
+				terminal */
 };
 
 struct watch {
@@ -102,7 +104,7 @@ struct watch {
 	struct watch_thread *by_thread_slot[ARENA_THREADS];
 	uint32_t next_id, next_stall; /* processes, threads, loops, locks share one count */
 	uint64_t start_ns;
-	uint64_t now; /* of this look */
+	uint64_t now;	  /* of this look */
 	uint64_t slow_at; /* next second-by-second work */
 	uint64_t slow_serial;
 	unsigned perf_open;

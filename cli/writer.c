@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A queue and the thread that empties it into the store (writer.h). One transaction at most half a second long, so
- * that a kill of this process loses less than a second.
+ * A queue and the thread that empties it into the store (writer.h). One transaction at most half a second
+ * long, so that a kill of this process loses less than a second.
  */
 #include "writer.h"
 
@@ -21,7 +21,17 @@
 #define NATIVE_QUEUED_MAX 1500u /* samples that may wait with their stack bytes, about 24 MB */
 #define NATIVE_FRAMES 256
 
-enum what { PUT_CAPTURE, PUT_PROCESS, PUT_THREAD, PUT_LOOP, ADD_TICKS, PUT_LOCK, PUT_STALL, ADD_SAMPLE, OPEN_NATIVE };
+enum what {
+	PUT_CAPTURE,
+	PUT_PROCESS,
+	PUT_THREAD,
+	PUT_LOOP,
+	ADD_TICKS,
+	PUT_LOCK,
+	PUT_STALL,
+	ADD_SAMPLE,
+	OPEN_NATIVE
+};
 
 struct message {
 	struct message *next;
@@ -150,8 +160,8 @@ void writer_put_lock(struct writer *w, const struct obs_lock *l)
 	message_put(w, m);
 }
 
-void writer_put_stall(struct writer *w, const struct obs_stall *s, const struct obs_wait *waits, size_t wait_count,
-                      const struct obs_hold *holds, size_t hold_count)
+void writer_put_stall(struct writer *w, const struct obs_stall *s, const struct obs_wait *waits,
+		      size_t wait_count, const struct obs_hold *holds, size_t hold_count)
 {
 	struct message *m = message_new(PUT_STALL);
 	m->stall.stall = *s;
@@ -180,8 +190,8 @@ struct native_box *writer_open_native(struct writer *w, pid_t pid)
 }
 
 /* Native return addresses to frames, innermost first. */
-static int sample_native_frames(struct native_box *box, const struct native_sample *sample, struct frame *out, int max,
-                                bool *cut)
+static int sample_native_frames(struct native_box *box, const struct native_sample *sample, struct frame *out,
+				int max, bool *cut)
 {
 	uint64_t pcs[NATIVE_FRAMES];
 	int n = native_unwind(box->native, sample, pcs, NATIVE_FRAMES, cut), count = 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The writing half of a capture: a thread of its own takes what the watcher saw, unwinds and names the native
- * frames, merges the stacks and writes the record, so that no slow symbol file keeps the watcher from looking.
- * Everything is copied on the way in; puts never block and never fail (the record's own failure is kept).
+ * frames, merges the stacks and writes the record, so that no slow symbol file keeps the watcher from
+ * looking. Everything is copied on the way in; puts never block and never fail (the record's own failure is
+ * kept).
  */
 #ifndef WHYSTALL_WRITER_H
 #define WHYSTALL_WRITER_H
@@ -14,12 +15,14 @@
 struct store;
 struct writer;
 
-/* One address space's symbols, opened by the writer while the process lives. Shared by the process's samples. */
+/* One address space's symbols, opened by the writer while the process lives. Shared by the process's samples.
+ */
 struct native_box;
 
 /* Takes over the store: writer_stop closes it. */
 struct writer *writer_start(struct store *);
-/* Writes what is queued, commits, closes the record. Returns 0 or -errno; `why` gets the first failure's sentence. */
+/* Writes what is queued, commits, closes the record. Returns 0 or -errno; `why` gets the first failure's
+ * sentence. */
 int writer_stop(struct writer *, char *why, size_t why_size);
 /* Waits until all that was put is committed. */
 void writer_flush(struct writer *);
@@ -32,10 +35,10 @@ void writer_add_ticks(struct writer *, uint32_t loop, uint64_t second, const uin
 void writer_put_lock(struct writer *, const struct obs_lock *);
 /* A stall with its waits and holds so far. */
 void writer_put_stall(struct writer *, const struct obs_stall *, const struct obs_wait *, size_t waits,
-                      const struct obs_hold *, size_t holds);
+		      const struct obs_hold *, size_t holds);
 
-/* A sample with what its stack is made of. frames and native are malloced and become the writer's; either may be
- * NULL. */
+/* A sample with what its stack is made of. frames and native are malloced and become the writer's; either may
+ * be NULL. */
 struct raw_sample {
 	struct obs_sample seen;
 	struct frame *frames; /* the interpreter's */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How a wrapper stays out of the way (child.h). The terminal's signals reach the command by themselves,
+ * because it is in the foreground process group; those that a process sent to whystall alone are told apart
+ * by their sender.
+ */
+#include "child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util.h"
+
+static const int passed_on[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM,  SIGUSR1, SIGUSR2, SIGALRM,	 SIGVTALRM,
+				SIGPROF, SIGCONT, SIGTSTP, SIGWINCH, SIGIO,   SIGURG,  SIGPWR,	 SIGTTIN,
+				SIGTTOU, SIGPIPE, SIGXCPU, SIGXFSZ,  SIGTRAP, SIGSYS,  SIGSTKFLT};
+static sigset_t before; /* the mask that the command gets */
+
+int child_prepare(struct child *c)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	for (size_t i = 0; i < LENGTH(passed_on); i++)
+		sigaddset(&set, passed_on[i]);
+	for (int real = SIGRTMIN; real <= SIGRTMAX; real++)
+		sigaddset(&set, real);
+	memset(c, 0, sizeof *c);
+	if (sigprocmask(SIG_BLOCK, &set, &before))
+		return -errno;
+	c->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return c->signals < 0 ? -errno : 0;
+}
+
+static void environment_set(const char *const set[])
+{
+	for (; *set; set++)
+		putenv((char *)*set);
+}
+
+int child_start(struct child *c, char *const argv[], const char *const set[])
+{
+	int failure[2], error = 0;
+	if (pipe2(failure, O_CLOEXEC))
+		return -errno;
+	c->pid = fork();
+	if (c->pid < 0) {
+		error = errno;
+		close(failure[0]);
+		close(failure[1]);
+		return -error;
+	}
+	if (!c->pid) {
+		environment_set(set);
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		execvp(argv[0], argv);
+		error = errno;
+		ssize_t n = write(failure[1], &error, sizeof error);
+		_exit(n == sizeof error ? 127 : 126);
+	}
+	close(failure[1]);
+	ssize_t n;
+	do
+		n = read(failure[0], &error, sizeof error);
+	while (n < 0 && errno == EINTR);
+	close(failure[0]);
+	if (n != sizeof error)
+		return 0;
+	waitpid(c->pid, NULL, 0);
+	c->pid = 0;
+	c->ended = true;
+	return -error;
+}
+
+/* A command that its terminal stopped stops whystall with it, so that the shell gets its prompt; SIGCONT to
+ * the process group wakes both. */
+static void child_stopped(struct child *c, int signal)
+{
+	if (signal != SIGTSTP && signal != SIGTTIN && signal != SIGTTOU)
+		return;
+	raise(SIGSTOP);
+	/* where only whystall was told to go on (kill -CONT PID), the command goes on too */
+	kill(c->pid, SIGCONT);
+}
+
+static void child_wait(struct child *c)
+{
+	int status;
+	while (!c->ended && waitpid(c->pid, &status, WNOHANG | WUNTRACED) == c->pid) {
+		if (WIFSTOPPED(status)) {
+			child_stopped(c, WSTOPSIG(status));
+			continue;
+		}
+		c->ended = true;
+		c->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	}
+}
+
+void child_signals(struct child *c)
+{
+	struct signalfd_siginfo info;
+	while (read(c->signals, &info, sizeof info) == sizeof info) {
+		if (info.ssi_signo == SIGCHLD)
+			continue;
+		if (info.ssi_signo == SIGINT)
+			c->interrupted = true;
+		/* SI_USER, SI_QUEUE, SI_TKILL are at most 0; the kernel's own, a terminal's among them, above
+		 */
+		bool sent = info.ssi_code <= 0 && info.ssi_pid != (uint32_t)getpid() &&
+			    info.ssi_pid != (uint32_t)c->pid;
+		if (sent && !c->ended && c->pid)
+			kill(c->pid, (int)info.ssi_signo);
+	}
+	child_wait(c);
+}

@@ -24,7 +24,7 @@ comma  := ,
 CFLAGS   ?= -O2 -g
 WARN      = -Wall -Wextra -Werror
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -MMD -MP
-LIBS      = -ldw -lelf -lsqlite3 -ljansson -liberty -lpthread
+LIBS      = -ldw -lelf -lz -lsqlite3 -ljansson -liberty -lpthread
 
 CLI_SRC  := $(wildcard cli/*.c cli/*/*.c)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)

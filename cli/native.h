@@ -15,14 +15,14 @@
 
 #define NATIVE_STACK_BYTES 16384
 
-/* x86-64 in DWARF order: rax rdx rcx rbx rsi rdi rbp rsp r8..r15 rip */
-enum { REG_RBP = 6, REG_RSP = 7, REG_RIP = 16, REG_COUNT = 17 };
+/* x86-64 in DWARF order: rax rdx rcx rbx rsi rdi rbp rsp r8..r15 rip (<signal.h> has taken REG_*) */
+enum { NATIVE_RBP = 6, NATIVE_RSP = 7, NATIVE_RIP = 16, NATIVE_REGS = 17 };
 
 struct native_sample {
 	uint64_t time;    /* CLOCK_MONOTONIC, ns */
-	uint64_t regs[REG_COUNT];
+	uint64_t regs[NATIVE_REGS];
 	uint32_t known;   /* bit n: regs[n] is known (of a blocked thread only rsp and rip are) */
-	uint32_t len;     /* bytes of stack copied, from regs[REG_RSP] up */
+	uint32_t len;     /* bytes of stack copied, from regs[NATIVE_RSP] up */
 	unsigned char stack[NATIVE_STACK_BYTES];
 };
 

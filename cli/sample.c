@@ -31,7 +31,7 @@
 #define RING_PAGES_MIN 8u
 
 /* perf's order of registers (asm/perf_regs.h), by DWARF number (System V ABI for AMD64, figure 3.36). */
-static const unsigned char perf_register[REG_COUNT] = {
+static const unsigned char perf_register[NATIVE_REGS] = {
 	PERF_REG_X86_AX,  PERF_REG_X86_DX,  PERF_REG_X86_CX,  PERF_REG_X86_BX,	PERF_REG_X86_SI,
 	PERF_REG_X86_DI,  PERF_REG_X86_BP,  PERF_REG_X86_SP,  PERF_REG_X86_R8,	PERF_REG_X86_R9,
 	PERF_REG_X86_R10, PERF_REG_X86_R11, PERF_REG_X86_R12, PERF_REG_X86_R13, PERF_REG_X86_R14,
@@ -47,7 +47,7 @@ struct perf_sampler {
 static uint64_t perf_register_mask(void)
 {
 	uint64_t mask = 0;
-	for (int i = 0; i < REG_COUNT; i++)
+	for (int i = 0; i < NATIVE_REGS; i++)
 		mask |= 1ull << perf_register[i];
 	return mask;
 }
@@ -121,7 +121,7 @@ static bool sample_parse(const struct perf_sampler *s, uint64_t at, uint64_t end
 		uint32_t pid, tid;
 		uint64_t time, abi;
 	} head;
-	uint64_t regs[REG_COUNT], size, filled;
+	uint64_t regs[NATIVE_REGS], size, filled;
 	uint64_t mask = perf_register_mask();
 
 	if (end - at < sizeof(head) + sizeof(regs) + sizeof(size))
@@ -133,9 +133,9 @@ static bool sample_parse(const struct perf_sampler *s, uint64_t at, uint64_t end
 	ring_copy(s, at, regs, sizeof(regs));
 	at += sizeof(regs);
 	out->time = head.time;
-	out->known = (1u << REG_COUNT) - 1;
+	out->known = (1u << NATIVE_REGS) - 1;
 	/* The kernel stores the chosen registers in order of their bits. */
-	for (int i = 0; i < REG_COUNT; i++)
+	for (int i = 0; i < NATIVE_REGS; i++)
 		out->regs[i] = regs[__builtin_popcountll(mask & ((1ull << perf_register[i]) - 1))];
 
 	ring_copy(s, at, &size, sizeof(size));
@@ -253,9 +253,9 @@ int blocked_sample(pid_t pid, pid_t tid, struct native_sample *out, uint64_t arg
 		return nr;
 	memset(out->regs, 0, sizeof(out->regs));
 	out->time = now_ns();
-	out->regs[REG_RSP] = sp;
-	out->regs[REG_RIP] = pc;
-	out->known = 1u << REG_RSP | 1u << REG_RIP;
+	out->regs[NATIVE_RSP] = sp;
+	out->regs[NATIVE_RIP] = pc;
+	out->known = 1u << NATIVE_RSP | 1u << NATIVE_RIP;
 	out->len = stack_copy(pid, sp, out->stack);
 	/* It may have gone on meanwhile: then the copy is of no moment. */
 	error = syscall_text(pid, tid, after, sizeof(after));

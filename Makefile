@@ -46,10 +46,11 @@ $(BUILD)/whystall: $(CLI_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CLI_OBJ) $(LIBS)
 
-$(BUILD)/libwhystall.so: $(SHIM_OBJ) $(wildcard preload/*.map)
+# Against libc alone: nothing else may be needed, and _r_debug is to be found at run time (preload/link.c).
+$(BUILD)/libwhystall.so: $(SHIM_OBJ) preload/shim.map
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -nostartfiles -Wl,-soname,libwhystall.so -Wl,-z,now -o $@ $(SHIM_OBJ) \
-		$(if $(wildcard preload/shim.map),-Wl$(comma)--version-script=preload/shim.map)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -nostdlib -Wl,-soname,libwhystall.so -Wl,-z,now -Wl,-z,noexecstack \
+		-Wl,--version-script=preload/shim.map -o $@ $(SHIM_OBJ) -l:libc.so.6
 
 $(BUILD)/preload/%.o: preload/%.c | $(BUILD)/.headers
 	@mkdir -p $(@D)

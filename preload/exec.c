@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Programs started by the target: our two variables, which its own environment does not show, go into the
+ * environment of each that can take the shim, and out of that of any other. May run in a vfork child, which
+ * shares its parent's memory and thread variables: nothing is kept anywhere but on the stack.
+ */
+#include <alloca.h>
+#include <fcntl.h>
+#include <stdarg.h>
+
+#include "image.h"
+#include "link.h"
+#include "original.h"
+#include "shim.h"
+#include "sys.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define ENTRIES 2048 /* of an environment; a longer one passes unchanged: this is somebody's stack */
+#define PRELOAD "LD_PRELOAD="
+
+struct block {
+	char **entries;	    /* room for all of env's and two more, and NULL */
+	char preload[2048]; /* LD_PRELOAD=ours:theirs */
+};
+
+static size_t entries_count(char *const *env)
+{
+	size_t n = 0;
+	while (env && env[n] && n <= ENTRIES)
+		n++;
+	return n;
+}
+
+/* The rest of a value of LD_PRELOAD without us. */
+static const char *preload_theirs(const char *value, const char *ours)
+{
+	size_t n = text_length(ours);
+	if (!text_begins(value, ours) || (value[n] && value[n] != ':' && value[n] != ' '))
+		return value;
+	return value[n] ? value + n + 1 : "";
+}
+
+/* LD_PRELOAD=[ours:]theirs. false: too long. */
+static bool preload_make(char *to, size_t size, const char *ours, const char *theirs)
+{
+	size_t a = text_length(ours), b = text_length(theirs), n = sizeof(PRELOAD) - 1;
+	if (n + a + b + 2 > size)
+		return false;
+	memcpy(to, PRELOAD, n);
+	memcpy(to + n, ours, a);
+	n += a;
+	if (a && b)
+		to[n++] = ':';
+	memcpy(to + n, theirs, b + 1);
+	return true;
+}
+
+/* env as the new program is to get it: `env` itself where nothing changes. */
+static char *const *block_make(struct block *b, char *const *env, bool follow)
+{
+	const char *ours = link_self(), *theirs = "";
+	size_t n = 0;
+	bool mentioned = false, preload = false;
+	for (char *const *e = env; e && *e; e++) {
+		if (text_begins(*e, ARENA_ENV "=")) {
+			mentioned = true;
+			continue;
+		}
+		if (text_begins(*e, PRELOAD) && !preload) {
+			theirs = preload_theirs(*e + sizeof(PRELOAD) - 1, ours);
+			preload = true;
+			mentioned |= theirs != *e + sizeof(PRELOAD) - 1;
+			continue;
+		}
+		b->entries[n++] = *e;
+	}
+	if (!follow && !mentioned)
+		return env;
+	if (follow || *theirs) {
+		if (!preload_make(b->preload, sizeof(b->preload), follow ? ours : "", theirs))
+			return env;
+		b->entries[n++] = b->preload;
+	}
+	if (follow)
+		b->entries[n++] = shim.variable;
+	b->entries[n] = NULL;
+	return b->entries;
+}
+
+/* Can the path of the shim be opened here (another root, another user)? ld.so would complain. */
+static bool shim_reachable(void)
+{
+	int fd = sys_open(link_self(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd >= 0)
+		sys_close(fd);
+	return fd >= 0;
+}
+
+static bool shim_follows(void)
+{
+	uint32_t alive = relaxed(*shim.alive);
+	return shim.arena && !shim.arena->off && (alive == ALIVE_LIVE || alive == ALIVE_CHILD) &&
+	       shim_reachable();
+}
+
+/* A block on the caller's stack; NULL where the environment is too long to be copied there. */
+#define BLOCK(block, env)                                                 \
+	struct block block;                                               \
+	size_t block##_n = shim.arena ? entries_count(env) : ENTRIES + 1; \
+	block.entries = block##_n <= ENTRIES ? alloca((block##_n + 3) * sizeof(char *)) : NULL
+
+/* Is this the process that the slot is of, and not a vfork child of it? Asked of /proc, for a program that
+ * may execute another may open and read files, but getpid may be closed to it. */
+static bool self_is_process(void)
+{
+	char stat[32];
+	const char *end;
+	if (!shim.arena || relaxed(*shim.alive) != ALIVE_LIVE)
+		return false;
+	int fd = sys_open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	long n = fd < 0 ? 0 : sys_pread(fd, stat, sizeof(stat) - 1, 0);
+	if (fd >= 0)
+		sys_close(fd);
+	stat[n > 0 ? n : 0] = 0;
+	return text_number(stat, &end) == shim.proc->pid && *end == ' ';
+}
+
+struct exec {
+	bool marked;
+};
+static void exec_begin(struct exec *e)
+{
+	e->marked = self_is_process();
+	if (e->marked)
+		proc_end(clock_read());
+}
+static int exec_failed(const struct exec *e, int result)
+{
+	if (e->marked)
+		proc_end(0);
+	return result;
+}
+
+EXPORT int execve(const char *path, char *const argv[], char *const env[])
+{
+	BLOCK(block, env);
+	if (!block.entries)
+		return original.execve(path, argv, env);
+	struct exec e;
+	char *const *with = block_make(&block, env, shim_follows() && image_takes_shim(path, false));
+	exec_begin(&e);
+	return exec_failed(&e, original.execve(path, argv, with));
+}
+
+EXPORT int fexecve(int fd, char *const argv[], char *const env[])
+{
+	BLOCK(block, env);
+	if (!block.entries)
+		return original.fexecve(fd, argv, env);
+	struct exec e;
+	char *const *with = block_make(&block, env, shim_follows() && image_fd_takes_shim(fd));
+	exec_begin(&e);
+	return exec_failed(&e, original.fexecve(fd, argv, with));
+}
+
+EXPORT int execvpe(const char *file, char *const argv[], char *const env[])
+{
+	BLOCK(block, env);
+	if (!block.entries)
+		return original.execvpe(file, argv, env);
+	struct exec e;
+	char *const *with = block_make(&block, env, shim_follows() && image_takes_shim(file, true));
+	exec_begin(&e);
+	return exec_failed(&e, original.execvpe(file, argv, with));
+}
+
+EXPORT int execv(const char *path, char *const argv[])
+{
+	return execve(path, argv, environ);
+}
+
+EXPORT int execvp(const char *file, char *const argv[])
+{
+	return execvpe(file, argv, environ);
+}
+
+/* argv of a variadic call, on the stack as in glibc's posix/execl.c. */
+#define ARGUMENTS(argv, first, list)                                   \
+	va_list list;                                                  \
+	size_t argv##_n = 1;                                           \
+	va_start(list, first);                                         \
+	for (const char *a = first; a; a = va_arg(list, const char *)) \
+		argv##_n++;                                            \
+	va_end(list);                                                  \
+	char **argv = alloca(argv##_n * sizeof(char *));               \
+	va_start(list, first);                                         \
+	argv[0] = (char *)first;                                       \
+	for (size_t i = 1; i < argv##_n; i++)                          \
+	argv[i] = va_arg(list, char *)
+
+EXPORT int execl(const char *path, const char *first, ...)
+{
+	ARGUMENTS(argv, first, list);
+	va_end(list);
+	return execve(path, argv, environ);
+}
+
+EXPORT int execlp(const char *file, const char *first, ...)
+{
+	ARGUMENTS(argv, first, list);
+	va_end(list);
+	return execvpe(file, argv, environ);
+}
+
+EXPORT int execle(const char *path, const char *first, ...)
+{
+	ARGUMENTS(argv, first, list);
+	char **env = va_arg(list, char **);
+	va_end(list);
+	return execve(path, argv, env);
+}
+
+EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa,
+		       const posix_spawnattr_t *at, char *const argv[], char *const env[])
+{
+	BLOCK(block, env);
+	if (!block.entries)
+		return original.posix_spawn(pid, path, fa, at, argv, env);
+	char *const *with = block_make(&block, env, shim_follows() && image_takes_shim(path, false));
+	return original.posix_spawn(pid, path, fa, at, argv, with);
+}
+
+EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *fa,
+			const posix_spawnattr_t *at, char *const argv[], char *const env[])
+{
+	BLOCK(block, env);
+	if (!block.entries)
+		return original.posix_spawnp(pid, file, fa, at, argv, env);
+	char *const *with = block_make(&block, env, shim_follows() && image_takes_shim(file, true));
+	return original.posix_spawnp(pid, file, fa, at, argv, with);
+}

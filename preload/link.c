@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Walks the run-time linker's list of objects (r_debug, <link.h>) and each object's symbol table: hash tables
+ * and versions as in the System V gABI, "Dynamic Linking", and the LSB's "Symbol Versioning"; DT_GNU_HASH as
+ * binutils and glibc (elf/dl-lookup.c) read it.
+ *
+ * Rules: no lock, no allocation, no call into anything; every answer is the same however often it is asked,
+ * so that threads may race here and constructors of other libraries may come first.
+ */
+#include <elf.h>
+#include <link.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "link.h"
+#include "sys.h"
+
+/* Unversioned on purpose, and not linked against: the loader's own, found in whatever C library is there. */
+extern struct r_debug _r_debug __attribute__((weak));
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+
+struct object {
+	const ElfW(Sym) * symbols;
+	const char *strings;
+	const uint32_t *gnu_hash, *hash;
+	const ElfW(Half) * versions; /* NULL: the object has none */
+};
+
+/* The loader relocates these pointers in place, except where the dynamic section is read-only (the vDSO). */
+static const void *object_pointer(const struct link_map *map, ElfW(Addr) p)
+{
+	return (const void *)(p < map->l_addr ? p + map->l_addr : p);
+}
+
+static bool object_open(struct object *o, const struct link_map *map)
+{
+	memset(o, 0, sizeof(*o));
+	for (const ElfW(Dyn) *d = map->l_ld; d && d->d_tag != DT_NULL; d++) {
+		const void *p = object_pointer(map, d->d_un.d_ptr);
+		switch (d->d_tag) {
+		case DT_SYMTAB:
+			o->symbols = p;
+			break;
+		case DT_STRTAB:
+			o->strings = p;
+			break;
+		case DT_GNU_HASH:
+			o->gnu_hash = p;
+			break;
+		case DT_HASH:
+			o->hash = p;
+			break;
+		case DT_VERSYM:
+			o->versions = p;
+			break;
+		}
+	}
+	return o->symbols && o->strings && (o->gnu_hash || o->hash);
+}
+
+/* Defined, a function, and the default version of its name. */
+static const ElfW(Sym) * symbol_fits(const struct object *o, uint32_t i, const char *name)
+{
+	const ElfW(Sym) *s = &o->symbols[i];
+	unsigned type = ELF64_ST_TYPE(s->st_info);
+	if (s->st_shndx == SHN_UNDEF || (type != STT_FUNC && type != STT_GNU_IFUNC))
+		return NULL;
+	if (ELF64_ST_BIND(s->st_info) == STB_LOCAL || (o->versions && (o->versions[i] & 0x8000)))
+		return NULL;
+	return text_equal(o->strings + s->st_name, name) ? s : NULL;
+}
+
+static const ElfW(Sym) * object_find_gnu(const struct object *o, const char *name)
+{
+	uint32_t h = 5381;
+	for (const unsigned char *c = (const unsigned char *)name; *c; c++)
+		h = h * 33 + *c;
+	uint32_t buckets = o->gnu_hash[0], first = o->gnu_hash[1], words = o->gnu_hash[2];
+	const uint32_t *bucket = o->gnu_hash + 4 + words * (sizeof(ElfW(Addr)) / 4);
+	const uint32_t *chain = bucket + buckets;
+	uint32_t i = buckets ? bucket[h % buckets] : 0;
+	if (i < first)
+		return NULL;
+	for (;; i++) {
+		uint32_t c = chain[i - first];
+		if ((c | 1) == (h | 1)) {
+			const ElfW(Sym) *s = symbol_fits(o, i, name);
+			if (s)
+				return s;
+		}
+		if (c & 1)
+			return NULL;
+	}
+}
+
+static const ElfW(Sym) * object_find_sysv(const struct object *o, const char *name)
+{
+	uint32_t n = o->hash[1]; /* nchain: the number of symbols */
+	for (uint32_t i = 1; i < n; i++) {
+		const ElfW(Sym) *s = symbol_fits(o, i, name);
+		if (s)
+			return s;
+	}
+	return NULL;
+}
+
+static void *object_find(const struct link_map *map, const char *name)
+{
+	struct object o;
+	if (!object_open(&o, map))
+		return NULL;
+	const ElfW(Sym) *s = o.gnu_hash ? object_find_gnu(&o, name) : object_find_sysv(&o, name);
+	if (!s)
+		return NULL;
+	uintptr_t address = map->l_addr + s->st_value;
+	if (ELF64_ST_TYPE(s->st_info) == STT_GNU_IFUNC)
+		return ((void *(*)(void))address)();
+	return (void *)address;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *base = path;
+	for (const char *c = path; *c; c++)
+		if (*c == '/')
+			base = c + 1;
+	return base;
+}
+
+void *link_next(const char *name)
+{
+	bool after = false;
+	for (const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL; map; map = map->l_next) {
+		if (!after) {
+			after = map->l_addr == (ElfW(Addr))__ehdr_start;
+			continue;
+		}
+		void *p = object_find(map, name);
+		if (p)
+			return p;
+	}
+	return NULL;
+}
+
+const char *link_self(void)
+{
+	for (const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL; map; map = map->l_next)
+		if (map->l_addr == (ElfW(Addr))__ehdr_start)
+			return map->l_name ? map->l_name : "";
+	return "";
+}
+
+void *link_libc(const char *name)
+{
+	/* libpthread first: before 2.34 libc has forwarders of the same names */
+	static const char *const libraries[] = {"libpthread.so.0", "libc.so.6"};
+	for (int i = 0; i < 2; i++)
+		for (const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL; map; map = map->l_next) {
+			if (!map->l_name || !text_equal(base_name(map->l_name), libraries[i]))
+				continue;
+			void *p = object_find(map, name);
+			if (p)
+				return p;
+		}
+	return NULL;
+}

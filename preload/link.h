@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Finding functions in the link map by hand. dlsym is no choice: before glibc 2.34 it is in another library,
+ * it may take the very locks that are being hooked, and it sets errno-like state of its own.
+ */
+#ifndef WHYSTALL_LINK_H
+#define WHYSTALL_LINK_H
+
+#include <stdbool.h>
+
+/* The function `name` (default version) of the first object after the shim in search order, as RTLD_NEXT
+ * finds it, so that a sanitizer's or another preloaded library's version keeps its place. NULL: none. Takes
+ * no lock. */
+__attribute__((visibility("hidden"))) void *link_next(const char *name);
+/* The same, of the C library itself (libc.so.6, or libpthread.so.0 where that is a library of its own). */
+__attribute__((visibility("hidden"))) void *link_libc(const char *name);
+/* The path that the shim was loaded from, "" if that is not known. */
+__attribute__((visibility("hidden"))) const char *link_self(void);
+
+#endif

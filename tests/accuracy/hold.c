@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Native ills for the accuracy set, loaded by ctypes: a function that keeps the GIL (called through PyDLL) and
+ * stamps its own hold from inside, so that no hand-over can slip between the stamp and the hold; and a thread of C
+ * that holds a pthread mutex, asleep or computing, while the loop waits for it.
+ */
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static __attribute__((noinline)) uint64_t spin(uint64_t until)
+{
+	uint64_t rounds = 0;
+	while (now() < until)
+		rounds++;
+	return rounds;
+}
+
+/* stamps[0], stamps[1]: from..to */
+uint64_t hold_interpreter(uint64_t ns, uint64_t *stamps)
+{
+	stamps[0] = now();
+	uint64_t rounds = spin(stamps[0] + ns);
+	stamps[1] = now();
+	return rounds + 1; /* not a tail call: this function stays on the stack */
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+struct order {
+	uint64_t ns;
+	int compute;
+	uint64_t tid, start, end; /* filled in */
+};
+
+static __attribute__((noinline)) void hold_mutex(struct order *o)
+{
+	pthread_mutex_lock(&mutex);
+	uint64_t start = now();
+	__atomic_store_n(&o->start, start, __ATOMIC_RELEASE);
+	struct timespec t = {(time_t)(o->ns / 1000000000u), (long)(o->ns % 1000000000u)};
+	if (o->compute)
+		spin(start + o->ns); /* ill: compute */
+	else
+		nanosleep(&t, 0); /* ill: sleep */
+	o->end = now();
+	pthread_mutex_unlock(&mutex);
+}
+
+static void *holder(void *arg)
+{
+	struct order *o = arg;
+	prctl(PR_SET_NAME, "c-holder");
+	o->tid = (uint64_t)syscall(SYS_gettid);
+	hold_mutex(o);
+	return 0;
+}
+
+/* Starts the holder and returns once it has the mutex; the pthread_t, for hold_join. */
+uint64_t hold_start(struct order *o)
+{
+	pthread_t t;
+	if (pthread_create(&t, 0, holder, o))
+		return 0;
+	while (!__atomic_load_n(&o->start, __ATOMIC_ACQUIRE))
+		usleep(50);
+	return (uint64_t)t;
+}
+
+void hold_join(uint64_t thread)
+{
+	pthread_join((pthread_t)thread, 0);
+}
+
+void take_mutex(void)
+{
+	pthread_mutex_lock(&mutex);
+	pthread_mutex_unlock(&mutex);
+}

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""A thread of native holds and a thread of pure Python at the same time."""
+import ctypes
+import threading
+import time
+
+import stamp
+
+done = threading.Event()
+
+
+def pure():
+    with stamp.running("pure"):
+        while not done.is_set():
+            for i in range(3000):  # ill: pure
+                i * i  # ill: pure
+
+
+def native():
+    hold = stamp.library()[1].hold_interpreter
+    hold.argtypes = [ctypes.c_uint64, ctypes.c_void_p]
+    for seconds in stamp.durations(6, 60, 250):
+        stamps = (ctypes.c_uint64 * 2)()
+        hold(int(seconds * 1e9), stamps)  # ill: native hold_interpreter
+        stamp.gil_exactly("native", *stamps)
+        time.sleep(0.1)
+    done.set()
+
+
+async def main():
+    await stamp.ended(stamp.worker(pure, name="pure"), stamp.worker(native, name="native"))
+
+
+stamp.run(main)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: MIT
+"""The truth about a program of the accuracy set, by the program itself: every long tick of its loops, and every ill
+that it did to them, in CLOCK_MONOTONIC nanoseconds, as JSON lines in the file $STAMP_OUT when it ends.
+
+How the truth is made, and what it cannot know, is told in README.md here. Python 3.8 and later, standard library
+only."""
+
+import asyncio
+import contextlib
+import json
+import math
+import os
+import random
+import selectors
+import sys
+import threading
+import time
+
+KEEP = 8_000_000  # ticks from here on are kept, ns
+BEAT = 0.005  # every loop has a timer due that often, s
+
+rng = random.Random(int(os.environ.get("STAMP_SEED", "1")))
+_lines = []
+_loops = []
+_broken = []
+
+
+def _broke(failure):
+    _broken.append(failure)
+    sys.__excepthook__(failure.exc_type, failure.exc_value, failure.exc_traceback)
+
+
+threading.excepthook = _broke
+
+
+def now():
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def add(type, **fields):
+    fields["type"] = type
+    _lines.append(fields)  # list.append is atomic under the GIL
+
+
+# --- ticks ---
+
+
+class Selector(selectors.EpollSelector):
+    """Stamps the entry and the return of every wait. What the return cannot tell, because the thread may have waited
+    for the GIL before it could look at the clock, the deadline can: a wait that no descriptor ended was over then."""
+
+    def __init__(self):
+        super().__init__()
+        self.start = self.start_min = 0
+        self.ready = 0
+
+    def select(self, timeout=None):
+        entry = now()
+        if self.start and entry - self.start >= KEEP:
+            add("tick", tid=threading.get_native_id(), start=self.start, start_min=self.start_min, end=entry,
+                ready=self.ready)
+        events = super().select(timeout)
+        back = now()
+        self.ready = len(events)
+        self.start = self.start_min = back
+        if timeout is not None and not events:
+            self.start = self.start_min = min(back, entry + milliseconds(timeout) * 1_000_000)
+        elif events:
+            self.start_min = entry  # some time between: the scorer knows whether it matters
+        return events
+
+
+def milliseconds(timeout):
+    """What selectors.EpollSelector and select.epoll make of a timeout in seconds."""
+    if timeout <= 0:
+        return 0
+    return -(-math.ceil(math.ceil(timeout * 1e3) * 1e-3 * 1e9) // 1_000_000)
+
+
+class Beat:
+    """A timer due every 5 ms. On a loop whose waits cannot be stamped (uvloop) it also makes the truth: a beat that
+    comes late says that the loop stood still from when it was due; libuv counts whole milliseconds."""
+
+    def __init__(self, loop, stamps):
+        self.loop, self.stamps = loop, stamps
+        self.due = 0
+        self.own_until = 0
+        self.beat()
+
+    def beat(self):
+        at = now()
+        if self.stamps and self.due and at - self.due >= KEEP and self.own_until < self.due:
+            add("tick", tid=threading.get_native_id(), start=self.due, start_min=self.due - 1_200_000,
+                start_max=self.due + 1_200_000, end=at, ready=0)
+        self.due = now() + int(BEAT * 1e9)
+        self.loop.call_later(BEAT, self.beat)
+
+
+# --- ills; the name is that of the source line's "# ill: NAME" comment ---
+
+
+@contextlib.contextmanager
+def _window(type, **fields):
+    start = now()
+    try:
+        yield
+    finally:
+        add(type, start=start, end=now(), tid=threading.get_native_id(), thread=threading.current_thread().name,
+            **fields)
+
+
+def own(cause, name, **more):
+    """The loop's own doing: cpu, syscall (syscall="read"), or lock where nobody is responsible."""
+    beat = getattr(threading.current_thread(), "beat", None)
+    window = _window("own", cause=cause, name=name, **more)
+    return window if beat is None else _with_beat(window, beat, cause, name)
+
+
+@contextlib.contextmanager
+def _with_beat(window, beat, cause, name):
+    """No selector to stamp: the ill itself is the tick, but for some microseconds."""
+    start = now()
+    with window:
+        yield
+    beat.own_until = now()
+    if beat.own_until - start >= KEEP:
+        add("tick", tid=threading.get_native_id(), start=start, start_min=start, end=beat.own_until, ready=0)
+
+
+def gil(name):
+    """One native call of this thread that keeps the GIL throughout."""
+    return _window("hold", cause="gil", name=name)
+
+
+def gil_exactly(name, start, end):
+    """The same, stamped by native code."""
+    add("hold", cause="gil", name=name, start=start, end=end, tid=threading.get_native_id(),
+        thread=threading.current_thread().name)
+
+
+def running(name):
+    """This thread runs Python code and gives the GIL away when it is asked for."""
+    return _window("run", cause="gil", name=name)
+
+
+def holding(lock, name, kind):
+    """This thread has the lock (any word that names it)."""
+    return _window("hold", cause="lock", lock=lock, name=name, kind=kind)
+
+
+def waiting(lock):
+    """The loop waits for the lock."""
+    return _window("wait", lock=lock)
+
+
+# --- work of a wanted length ---
+
+
+def sized(work, n, seconds, exponent=1.0):
+    """The argument for which work() takes about so long, from one that takes little."""
+    took = 1e9
+    for _ in range(3):
+        start = time.perf_counter()
+        work(n)
+        took = min(took, time.perf_counter() - start)
+    return int(n * (seconds / took) ** (1 / exponent))
+
+
+def durations(count, low, high):
+    """Seconds between low and high (ms), spread evenly on a logarithmic scale and then jittered, in any order."""
+    steps = [low * (high / low) ** ((i + rng.random()) / count) / 1000 for i in range(count)]
+    rng.shuffle(steps)
+    return steps
+
+
+def library(name="hold.so"):
+    """The native ills, as ctypes.CDLL (releases the GIL around calls) and PyDLL (does not)."""
+    import ctypes
+
+    path = os.path.join(os.environ["STAMP_LIBRARIES"], name)
+    return ctypes.CDLL(path), ctypes.PyDLL(path)
+
+
+# --- running ---
+
+
+async def calm(seconds=0.06):
+    """Some healthy ticks."""
+    await asyncio.sleep(seconds)
+
+
+async def ended(*threads):
+    while any(t.is_alive() for t in threads):
+        await asyncio.sleep(0.02)
+
+
+def worker(target, *args, name):
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def run(main, loop=None):
+    """Runs the coroutine function main in a loop that is stamped, and writes the truth at the end."""
+    run_here(main, loop)
+    write()
+
+
+def run_here(main, loop=None):
+    """The same for one of several loops, in any thread; write() then comes once at the end."""
+    stamps = loop is not None
+    loop = loop or asyncio.SelectorEventLoop(Selector())
+    asyncio.set_event_loop(loop)
+    _loops.append(threading.get_native_id())
+
+    async def beating():
+        beat = Beat(loop, stamps)
+        if stamps:
+            threading.current_thread().beat = beat
+        await calm()
+        await main()
+        await calm()
+
+    loop.run_until_complete(beating())
+    loop.close()
+
+
+def write():
+    out = os.environ.get("STAMP_OUT")
+    add("program", pid=os.getpid(), python=sys.version.split()[0], loops=_loops,
+        program=os.path.abspath(sys.modules["__main__"].__file__),
+        wall=time.clock_gettime_ns(time.CLOCK_REALTIME) - now())
+    with open(out, "w") if out else contextlib.nullcontext(sys.stdout) as f:
+        for line in _lines:
+            f.write(json.dumps(line) + "\n")
+    if _broken:
+        sys.exit(1)

@@ -49,7 +49,7 @@ $(BUILD)/whystall: $(CLI_OBJ)
 # Against libc alone: nothing else may be needed, and _r_debug is to be found at run time (preload/link.c).
 $(BUILD)/libwhystall.so: $(SHIM_OBJ) preload/shim.map
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -nostdlib -Wl,-soname,libwhystall.so -Wl,-z,now -Wl,-z,noexecstack \
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -nostdlib -Wl,-soname,libwhystall.so -Wl,-z,now -Wl,-z,noexecstack,-z,defs \
 		-Wl,--version-script=preload/shim.map -o $@ $(SHIM_OBJ) -l:libc.so.6
 
 $(BUILD)/preload/%.o: preload/%.c | $(BUILD)/.headers

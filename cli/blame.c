@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Who is to blame (timeline.h): from a stack to its culprit, from the looks at a thread to the function it
+ * was in, from the holds of a lock to those who kept the loop waiting. Nothing is guessed: a thread that was
+ * not looked at in the stall has no function.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "merge.h"
+#include "timeline.h"
+
+#define NEAR_NS 25000000ull /* a look this far from a span still tells where the thread was */
+
+const uint32_t *verdict_stack(const struct observations *o, uint32_t s, int *n)
+{
+	*n = 0;
+	if (!s || s >= o->stack_begin.n)
+		return NULL;
+	*n = (int)(o->stack_begin.at[s] - o->stack_begin.at[s - 1]);
+	return o->stack_frames.at + o->stack_begin.at[s - 1];
+}
+
+/* Its innermost frame of the given kind and origin, -1: none. */
+static int frame_find(const struct observations *o, const uint32_t *ids, int n, enum frame_kind kind,
+		      enum frame_origin origin)
+{
+	for (int i = 0; i < n; i++) {
+		const struct frame *f = verdict_frame(o, ids[i]);
+		if (f->kind == kind && (!origin || f->origin == origin))
+			return i;
+	}
+	return -1;
+}
+
+void blame_stack(const struct observations *o, uint32_t stack, struct culprit *out)
+{
+	int n, at = -1;
+	const uint32_t *ids = verdict_stack(o, stack, &n);
+	bool python = ids && frame_find(o, ids, n, FRAME_PYTHON, 0) >= 0;
+	enum frame_kind kind = python ? FRAME_PYTHON : FRAME_NATIVE;
+	for (int origin = ORIGIN_USER; ids && at < 0 && origin <= ORIGIN_RUNTIME; origin++)
+		at = frame_find(o, ids, n, kind, (enum frame_origin)origin);
+	if (at < 0)
+		return;
+	const struct frame *f = verdict_frame(o, ids[at]);
+	out->function = f->function;
+	out->file = f->file;
+	out->line = f->line;
+	if (!python)
+		return;
+	const struct frame *frames[STACK_MAX];
+	int count = n < STACK_MAX ? n : STACK_MAX;
+	for (int i = 0; i < count; i++)
+		frames[i] = verdict_frame(o, ids[i]);
+	/* what was running below the innermost Python frame, on behalf of the one blamed */
+	int inner = frame_find(o, ids, n, FRAME_PYTHON, 0);
+	const struct frame *native = inner < count ? stack_native_of(frames, count, inner) : NULL;
+	out->native = native ? native->function : NULL;
+}
+
+/* Votes of samples for functions; a handful of candidates suffices. */
+struct vote {
+	struct culprit culprit;
+	uint64_t weight, best; /* best: of a single line's share */
+	uint32_t stack;
+	struct {
+		int line;
+		const char *native;
+		uint64_t weight;
+		uint32_t stack;
+	} lines[8];
+	unsigned line_count;
+};
+struct votes {
+	struct vote at[16];
+	unsigned n;
+};
+
+static void vote_line(struct vote *v, const struct culprit *c, uint32_t stack, uint64_t weight)
+{
+	for (unsigned i = 0; i < v->line_count; i++)
+		if (v->lines[i].line == c->line && v->lines[i].native == c->native) {
+			v->lines[i].weight += weight;
+			return;
+		}
+	if (v->line_count == LENGTH(v->lines))
+		return;
+	v->lines[v->line_count].line = c->line;
+	v->lines[v->line_count].native = c->native;
+	v->lines[v->line_count].weight = weight;
+	v->lines[v->line_count++].stack = stack;
+}
+
+static void vote_add(struct votes *votes, const struct observations *o, uint32_t stack, uint64_t weight)
+{
+	struct culprit c = {0};
+	blame_stack(o, stack, &c);
+	if (!c.function)
+		return;
+	for (unsigned i = 0; i < votes->n; i++)
+		if (votes->at[i].culprit.function == c.function && votes->at[i].culprit.file == c.file) {
+			votes->at[i].weight += weight;
+			vote_line(&votes->at[i], &c, stack, weight);
+			return;
+		}
+	if (votes->n == LENGTH(votes->at))
+		return;
+	struct vote *v = &votes->at[votes->n++];
+	memset(v, 0, sizeof *v);
+	v->culprit = c;
+	v->weight = weight;
+	vote_line(v, &c, stack, weight);
+}
+
+/* The function with most weight, at its line with most weight. */
+static void votes_result(const struct votes *votes, struct culprit *out, uint32_t *stack)
+{
+	const struct vote *best = NULL;
+	for (unsigned i = 0; i < votes->n; i++)
+		if (!best || votes->at[i].weight > best->weight)
+			best = &votes->at[i];
+	if (!best)
+		return;
+	unsigned line = 0;
+	for (unsigned i = 1; i < best->line_count; i++)
+		if (best->lines[i].weight > best->lines[line].weight)
+			line = i;
+	out->function = best->culprit.function;
+	out->file = best->culprit.file;
+	out->line = best->lines[line].line;
+	out->native = best->lines[line].native;
+	*stack = best->lines[line].stack;
+}
+
+static void culprit_thread(const struct judge *j, uint32_t id, struct culprit *out)
+{
+	const struct obs_thread *t = judge_thread(j, id);
+	if (!t)
+		return;
+	out->tid = t->tid;
+	out->thread = t->name;
+}
+
+static uint64_t distance(uint64_t t, uint64_t start, uint64_t end)
+{
+	return t < start ? start - t : t > end ? t - end : 0;
+}
+
+void blame_loop(const struct judge *j, uint64_t start, uint64_t end, const char *syscall, struct culprit *out,
+		uint32_t *stack)
+{
+	struct votes votes = {0};
+	const struct obs_sample *near = NULL;
+	for (size_t i = 0; i < j->sample_count; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		if (s->thread != j->loop_thread || !s->stack)
+			continue;
+		bool fits = syscall ? s->run == RUN_BLOCKED && s->syscall == syscall : s->run != RUN_BLOCKED;
+		if (s->time_ns >= start && s->time_ns <= end) {
+			vote_add(&votes, j->seen, s->stack, fits ? 4 : 1);
+		} else if (fits && (!near ||
+				    distance(s->time_ns, start, end) < distance(near->time_ns, start, end))) {
+			near = s;
+		}
+	}
+	if (!votes.n && near && (syscall || distance(near->time_ns, start, end) < NEAR_NS))
+		vote_add(&votes, j->seen, near->stack, 1);
+	culprit_thread(j, j->loop_thread, out);
+	votes_result(&votes, out, stack);
+}
+
+/* What the looks at a holder say of it. */
+struct holder_votes {
+	uint32_t thread;
+	struct votes votes;
+	uint64_t run_ns[RUN_RUNNABLE + 1];
+	const struct obs_sample *blocked;
+	const struct obs_sample *first, *last; /* inside the span, with schedstat */
+};
+
+static const struct obs_sample *sample_near(const struct judge *j, uint32_t thread, uint64_t start,
+					    uint64_t end)
+{
+	const struct obs_sample *best = NULL;
+	for (size_t i = 0; i < j->sample_count; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		if (s->thread == thread && s->stack &&
+		    (!best || distance(s->time_ns, start, end) < distance(best->time_ns, start, end)))
+			best = s;
+	}
+	return best;
+}
+
+/* One hold's part of the span votes for the function its thread was in: by the looks inside it, else the
+ * nearest one, which a thread that queued for the lock stood still since. */
+static void hold_vote(const struct judge *j, struct holder_votes *v, uint64_t start, uint64_t end)
+{
+	uint64_t inside = 0;
+	for (size_t i = 0; i < j->sample_count; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		if (s->thread != v->thread || s->time_ns < start || s->time_ns > end)
+			continue;
+		v->run_ns[s->run <= RUN_RUNNABLE ? s->run : 0]++;
+		if (s->run == RUN_BLOCKED)
+			v->blocked = s;
+		if (s->delay_ns >= 0) {
+			v->first = v->first ? v->first : s;
+			v->last = s;
+		}
+		inside += s->stack != 0;
+	}
+	for (size_t i = 0; inside && i < j->sample_count; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		if (s->thread == v->thread && s->time_ns >= start && s->time_ns <= end && s->stack)
+			vote_add(&v->votes, j->seen, s->stack, (end - start) / inside + 1);
+	}
+	const struct obs_sample *near = inside ? NULL : sample_near(j, v->thread, start, end);
+	if (near)
+		vote_add(&v->votes, j->seen, near->stack, end - start);
+}
+
+static struct holder *holder_of(struct segment *segment, const struct judge *j, uint32_t thread)
+{
+	const struct obs_thread *t = judge_thread(j, thread);
+	for (size_t i = 0; i < segment->holders.n; i++)
+		if (segment->holders.at[i].culprit.tid == (t ? t->tid : 0))
+			return &segment->holders.at[i];
+	struct holder *h = vec_push(&segment->holders);
+	culprit_thread(j, thread, &h->culprit);
+	h->tid = h->culprit.tid;
+	h->thread = h->culprit.thread;
+	h->runnable_ns = -1;
+	return h;
+}
+
+static int hold_order(const void *a, const void *b)
+{
+	const struct obs_hold *x = a, *y = b;
+	return x->start_ns < y->start_ns ? -1 : x->start_ns > y->start_ns;
+}
+
+/* The lock's holds in order of time, so that each instant of the span has one holder: from the end of one
+ * hold to that of the next belongs to the next (the hand-over). */
+static struct obs_hold *holds_ordered(const struct judge *j, const struct span *span, size_t *n)
+{
+	struct obs_hold *at = xcalloc(j->hold_count + 1, sizeof *at);
+	*n = 0;
+	for (size_t i = 0; i < j->hold_count; i++) {
+		const struct obs_hold *h = &j->holds[i];
+		if (h->lock == span->wait->lock && h->end_ns > span->start_ns && h->start_ns < span->end_ns)
+			at[(*n)++] = *h;
+	}
+	qsort(at, *n, sizeof *at, hold_order);
+	return at;
+}
+
+static void holder_finish(const struct judge *j, struct holder *h, const struct holder_votes *v)
+{
+	(void)j;
+	votes_result(&v->votes, &h->culprit, &h->stack);
+	uint64_t most = 0;
+	for (unsigned run = RUN_RUNNING; run <= RUN_RUNNABLE; run++)
+		if (v->run_ns[run] > most) {
+			most = v->run_ns[run];
+			h->run = (enum thread_run)run;
+		}
+	if (h->run == RUN_BLOCKED && v->blocked) {
+		h->syscall = v->blocked->syscall;
+		h->target = v->blocked->target;
+	}
+	if (v->last && v->last != v->first)
+		h->runnable_ns = v->last->delay_ns - v->first->delay_ns;
+	if (h->runnable_ns > (int64_t)h->ns)
+		h->runnable_ns = (int64_t)h->ns;
+}
+
+static int holder_order(const void *a, const void *b)
+{
+	const struct holder *x = a, *y = b;
+	return x->ns > y->ns ? -1 : x->ns < y->ns;
+}
+
+void blame_holders(const struct judge *j, const struct span *span, struct segment *segment)
+{
+	size_t n;
+	struct obs_hold *holds = holds_ordered(j, span, &n);
+	VEC(struct holder_votes) all = {0};
+	uint64_t at = span->start_ns;
+	for (size_t i = 0; i < n; i++) {
+		const struct obs_hold *h = &holds[i];
+		uint64_t end = h->end_ns > span->end_ns || i + 1 == n ? span->end_ns : h->end_ns;
+		if (end <= at)
+			continue;
+		struct holder *holder = holder_of(segment, j, h->thread);
+		size_t k = (size_t)(holder - segment->holders.at);
+		while (all.n <= k)
+			vec_push(&all)->thread = h->thread;
+		uint64_t whole = h->end_ns - h->start_ns;
+		holder->ns += end - at;
+		holder->hold_count++;
+		holder->at_least = holder->at_least || h->at_least;
+		if (whole > holder->longest_hold_ns)
+			holder->longest_hold_ns = whole;
+		hold_vote(j, &all.at[k], at > h->start_ns ? at : h->start_ns, end);
+		at = end;
+	}
+	for (size_t k = 0; k < segment->holders.n; k++)
+		holder_finish(j, &segment->holders.at[k], &all.at[k]);
+	if (segment->holders.n > 1)
+		qsort(segment->holders.at, segment->holders.n, sizeof *segment->holders.at, holder_order);
+	if (segment->holders.n)
+		segment->culprit = segment->holders.at[0].culprit;
+	free(holds);
+	vec_free(&all);
+}

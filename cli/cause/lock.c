@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock: the loop waited for a lock other than the interpreter's. Its holder is to blame where there is one; a
+ * wait that nobody is responsible for (Event, Queue, Future: the waiter itself took the lock last) is the
+ * loop's own line's.
+ */
+#include "../timeline.h"
+
+static bool lock_claims(const struct span *span)
+{
+	return span->kind == SPAN_LOCK;
+}
+
+static void lock_judge(const struct judge *j, const struct span *span, struct segment *segment)
+{
+	struct culprit self = {0};
+	if (!span->wait->self_owned && !(span->lock && span->lock->kind == LOCK_COND))
+		blame_holders(j, span, segment);
+	blame_loop(j, span->start_ns, span->end_ns, "futex", &self, &segment->stack);
+	if (!segment->holders.n)
+		segment->culprit = self;
+}
+
+static const char *lock_text(const struct obs_lock *lock)
+{
+	static const char *const names[] = {[LOCK_MUTEX] = "a mutex",
+					    [LOCK_RWLOCK] = "a read-write lock",
+					    [LOCK_SEM] = "a lock",
+					    [LOCK_COND] = "a condition variable",
+					    [LOCK_FUTEX] = "a futex"};
+	return lock && lock->kind < LENGTH(names) && names[lock->kind] ? names[lock->kind] : "a lock";
+}
+
+static void lock_explain(const struct verdict_process *p, const struct verdict_loop *l,
+			 struct verdict_cause *v)
+{
+	(void)p;
+	(void)l;
+	char longest[32], total[32];
+	time_format(longest, sizeof longest, v->longest_hold_ns);
+	time_format(total, sizeof total, v->ns);
+	const char *name = v->lock && v->lock->name ? v->lock->name : lock_text(v->lock);
+	if (!v->hold_count) {
+		v->why = xprintf("The loop thread itself waited %s for %s that no thread holds: for another "
+				 "thread to finish or "
+				 "to signal.",
+				 total, name);
+		v->advice =
+			xstrdup("Await it instead: asyncio.Event, asyncio.Queue, asyncio.wrap_future(), or "
+				"asyncio.to_thread() around the wait.");
+		return;
+	}
+	if (v->holder_run == RUN_BLOCKED && v->holder_syscall)
+		v->why = xprintf("%s held %s for %s, and was itself blocked in %s%s%s.",
+				 v->culprit.thread ? v->culprit.thread : "Another thread", name, longest,
+				 v->holder_syscall, v->holder_target ? " of " : "",
+				 v->holder_target ? v->holder_target : "");
+	else
+		v->why = xprintf("%s held %s for %s, and ran meanwhile.",
+				 v->culprit.thread ? v->culprit.thread : "Another thread", name, longest);
+	v->advice =
+		xstrdup("Hold the lock for less: do the slow work outside it; or take it off the loop with "
+			"asyncio.to_thread().");
+}
+
+static const struct cause lock = {
+	.name = "lock", .order = 20, .claims = lock_claims, .judge = lock_judge, .explain = lock_explain};
+PART(cause, cause, lock);

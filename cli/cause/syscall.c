@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * syscall: the loop thread was in a call that blocks, from its entry to its return.
+ */
+#include <string.h>
+
+#include "../timeline.h"
+
+static bool syscall_claims(const struct span *span)
+{
+	return span->kind == SPAN_CALL;
+}
+
+static void syscall_judge(const struct judge *j, const struct span *span, struct segment *segment)
+{
+	segment->syscall = span->wait->syscall;
+	segment->target = span->wait->target;
+	blame_loop(j, span->start_ns, span->end_ns, segment->syscall, &segment->culprit, &segment->stack);
+	for (size_t i = 0; !segment->target && i < j->sample_count; i++)
+		if (j->samples[i].thread == j->loop_thread && j->samples[i].syscall == segment->syscall &&
+		    j->samples[i].time_ns >= span->start_ns && j->samples[i].time_ns <= span->end_ns)
+			segment->target = j->samples[i].target;
+}
+
+static void syscall_explain(const struct verdict_process *p, const struct verdict_loop *l,
+			    struct verdict_cause *v)
+{
+	(void)p;
+	(void)l;
+	char each[32];
+	const char *call = v->syscall ? v->syscall : "a system call";
+	const char *of = v->target ? " of " : "", *target = v->target ? v->target : "";
+	time_format(each, sizeof each, v->calls > 1 ? v->ns / v->calls : v->ns);
+	if (v->calls == 1)
+		v->why =
+			xprintf("One call of %s%s%s of %s on the loop's own thread.", call, of, target, each);
+	else
+		v->why = xprintf("%u calls of %s%s%s on the loop's own thread, %s each on average.", v->calls,
+				 call, of, target, each);
+	if (strstr(call, "sleep"))
+		v->advice = xstrdup("await asyncio.sleep(); asyncio.to_thread() for code you cannot change.");
+	else if (strstr(call, "recv") || !strcmp(call, "poll") || !strcmp(call, "pselect6"))
+		v->advice = xstrdup(
+			"Use an async client or streams, or asyncio.to_thread() for code you cannot change.");
+	else
+		v->advice = xstrdup("asyncio.to_thread(), or an async library that does the same.");
+}
+
+static const struct cause syscall_cause = {.name = "syscall",
+					   .order = 30,
+					   .claims = syscall_claims,
+					   .judge = syscall_judge,
+					   .explain = syscall_explain};
+PART(cause, cause, syscall_cause);

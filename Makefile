@@ -69,7 +69,7 @@ $(BUILD)/syscalls.inc: | $(BUILD)/.headers
 $(BUILD)/cli/sample.o: $(BUILD)/syscalls.inc
 $(BUILD)/cli/sample.o: ALL_CFLAGS += -I$(BUILD)
 
-$(BUILD)/cli/schema.o: doc/report.schema.json
+$(BUILD)/cli/report_schema.o: doc/report.schema.json
 
 # A missing compiler or header is told before the first error message, with the line that installs it.
 HEADERS := elfutils/libdwfl.h gelf.h sqlite3.h jansson.h libiberty/demangle.h

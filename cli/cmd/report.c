@@ -11,7 +11,7 @@
 #include "../cmd.h"
 #include "../format.h"
 #include "../report.h"
-#include "../schema.h"
+#include "../report_schema.h"
 #include "../store.h"
 #include "../util.h"
 

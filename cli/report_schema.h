@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WHYSTALL_REPORT_SCHEMA_H
+#define WHYSTALL_REPORT_SCHEMA_H
+
+extern const char schema_report[]; /* doc/report.schema.json, whole */
+
+#endif

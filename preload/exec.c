@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
+#include "exec.h"
 #include "image.h"
 #include "link.h"
 #include "original.h"
@@ -15,15 +16,9 @@
 #include "sys.h"
 
 #define EXPORT __attribute__((visibility("default")))
-#define ENTRIES 2048 /* of an environment; a longer one passes unchanged: this is somebody's stack */
 #define PRELOAD "LD_PRELOAD="
 
-struct block {
-	char **entries;	    /* room for all of env's and two more, and NULL */
-	char preload[2048]; /* LD_PRELOAD=ours:theirs */
-};
-
-static size_t entries_count(char *const *env)
+size_t block_count(char *const *env)
 {
 	size_t n = 0;
 	while (env && env[n] && n <= ENTRIES)
@@ -56,7 +51,7 @@ static bool preload_make(char *to, size_t size, const char *ours, const char *th
 }
 
 /* env as the new program is to get it: `env` itself where nothing changes. */
-static char *const *block_make(struct block *b, char *const *env, bool follow)
+char *const *block_make(struct block *b, char *const *env, bool follow)
 {
 	const char *ours = link_self(), *theirs = "";
 	size_t n = 0;
@@ -96,18 +91,12 @@ static bool shim_reachable(void)
 	return fd >= 0;
 }
 
-static bool shim_follows(void)
+bool shim_follows(void)
 {
 	uint32_t alive = relaxed(*shim.alive);
 	return shim.arena && !shim.arena->off && (alive == ALIVE_LIVE || alive == ALIVE_CHILD) &&
 	       shim_reachable();
 }
-
-/* A block on the caller's stack; NULL where the environment is too long to be copied there. */
-#define BLOCK(block, env)                                                 \
-	struct block block;                                               \
-	size_t block##_n = shim.arena ? entries_count(env) : ENTRIES + 1; \
-	block.entries = block##_n <= ENTRIES ? alloca((block##_n + 3) * sizeof(char *)) : NULL
 
 /* Is this the process that the slot is of, and not a vfork child of it? Asked of /proc, for a program that
  * may execute another may open and read files, but getpid may be closed to it. */

@@ -97,13 +97,3 @@ EXPORT void _Exit(int status)
 	for (;;)
 		original._Exit(status);
 }
-
-EXPORT int system(const char *command)
-{
-	return original.system(command);
-}
-
-EXPORT FILE *popen(const char *command, const char *mode)
-{
-	return original.popen(command, mode);
-}

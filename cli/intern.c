@@ -125,3 +125,52 @@ const char *intern(const char *s)
 {
 	return s ? intern_n(s, strlen(s)) : NULL;
 }
+
+/* The length of the UTF-8 character at s (RFC 3629: shortest form, no surrogates), 0 for none, or a control.
+ */
+static size_t character(const unsigned char *s, size_t n)
+{
+	static const unsigned low[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t len = s[0] < 0x80   ? 1
+		     : s[0] < 0xc2 ? 0
+		     : s[0] < 0xe0 ? 2
+		     : s[0] < 0xf0 ? 3
+		     : s[0] < 0xf5 ? 4
+				   : 0;
+	unsigned c = len < 2 ? s[0] : s[0] & (0xffu >> (len + 1));
+
+	if (len == 0 || len > n)
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	if (c < low[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+		return 0;
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0 : len;
+}
+
+const char *intern_text(const char *s, size_t n)
+{
+	char clean[STRING_MAX + 8];
+	size_t plain = 0, to = 0;
+
+	if (!s)
+		return NULL;
+	while (plain < n && s[plain] >= ' ' && s[plain] < 0x7f)
+		plain++;
+	if (plain == n)
+		return intern_n(s, n);
+	for (size_t i = 0; i < n && to <= STRING_MAX;) {
+		size_t len = character((const unsigned char *)s + i, n - i);
+		if (len == 0) {
+			to += (size_t)snprintf(clean + to, 5, "\\x%02x", (unsigned char)s[i++]);
+			continue;
+		}
+		memcpy(clean + to, s + i, len);
+		to += len;
+		i += len;
+	}
+	return intern_n(clean, to);
+}

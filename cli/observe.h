@@ -126,6 +126,7 @@ struct observations {
 	VEC(struct frame) frames;     /* by frame id - 1 */
 	VEC(uint32_t) stack_frames;   /* frame ids, all stacks one after the other */
 	VEC(uint32_t) stack_begin;    /* stack id s is stack_frames[stack_begin[s-1] .. stack_begin[s]) */
+	VEC(bool) stack_cut;          /* by stack id - 1: the real stack went on */
 };
 
 #endif

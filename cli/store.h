@@ -7,6 +7,8 @@
 #ifndef WHYSTALL_STORE_H
 #define WHYSTALL_STORE_H
 
+#include <time.h>
+
 #include "observe.h"
 
 #define STORE_APPLICATION_ID 0x57687953 /* "WhyS" */
@@ -14,12 +16,15 @@
 
 struct store;
 
-/* Makes a new record at path (mode 0600, must not exist unless it is empty or `replace`), in WAL mode. 0 or -errno;
- * `why` gets a sentence on failure. */
+/* Makes a new record at path (mode 0600, must not exist unless it is empty, or a record and `replace`), in WAL mode.
+ * 0 or -errno; `why` gets a sentence on failure. The program must ignore SIGXFSZ. */
 int store_create(struct store **out, const char *path, bool replace, char *why, size_t why_size);
 
 /* All return 0 or -errno; the first failure (disk full) is kept: store_error gives its sentence, later puts do
- * nothing and are counted by the caller as lost. */
+ * nothing and are counted by the caller as lost. -EINVAL is no such failure: that one row has a value that no record
+ * may have (an end before its start, an enumeration that is 0) and was left out. What a row refers to may be put
+ * before or after it; a reader leaves out rows that refer to nothing. A capture's `complete` is store_close's to say;
+ * its end_ns is set by each commit, unless a capture put since the last one had it. */
 int store_put_capture(struct store *, const struct obs_capture *);
 int store_put_process(struct store *, const struct obs_process *);
 int store_put_thread(struct store *, const struct obs_thread *);
@@ -53,7 +58,10 @@ void observations_free(struct observations *);
 int store_directory(char *buf, size_t size, bool make);
 /* The newest record there. 0 or -ENOENT. */
 int store_newest(char *buf, size_t size);
-/* Keeps the newest `keep` finished records of the default place, removes older finished ones. */
+/* Keeps the newest `keep` finished records of the default place, and as many that were never closed; removes older
+ * ones that nobody has open. Only files that are named as below. */
 void store_prune(int keep);
+/* The name of a new record there: "2026-11-22T120000-4711.whystall", in UTC, so that names sort by age. */
+void store_default_name(char *buf, size_t size, time_t when, pid_t pid);
 
 #endif

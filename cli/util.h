@@ -54,6 +54,9 @@ void *vec_grow(void *at, size_t *room, size_t need, size_t size); /* new room is
  * strings are cut at 4 KiB, and past 64 MiB in all every new one reads "(too many names)". NULL gives NULL. */
 const char *intern(const char *s);
 const char *intern_n(const char *s, size_t n);
+/* The same for text from outside: what comes back is UTF-8 without control characters, fit for a terminal, JSON and a
+ * record; other bytes read "\x1b". */
+const char *intern_text(const char *s, size_t n);
 
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 

@@ -174,7 +174,7 @@ void prose_wrap(FILE *out, int columns, int at, int indent, const char *s)
 		int width = 0;
 		while (p < end)
 			width += glyph_next(&p, &from);
-		if (!first && at + 1 + width > columns && indent + width <= columns) {
+		if (!first && at + 1 + width > columns && (indent + width <= columns || at + 1 >= columns)) {
 			putc('\n', out);
 			spaces(out, indent);
 			at = indent;

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../cmd.h"
 #include "text.h"
 
 #define LINES_SHOWN 8 /* of processes about which there is little to say */
@@ -60,13 +59,13 @@ static struct total process_total(const struct verdict_process *p)
 	return sum;
 }
 
-/* "once: 0.41 s of 12.4 s (3 %)" or "7 times: 4.31 s of 12.4 s (35 %), at worst 1.84 s" */
+/* "once: 0.41 s of 12.4 s (3 %)" or "7 times: 4.31 s of 12.4 s (35 %), worst 1.84 s" */
 static char *stalled_format(char *buf, size_t size, const struct total *sum)
 {
 	char times[64], stalled[32], observed[32], share[32], worst[64] = "", longest[32];
 	prose_count(times, sizeof(times), sum->stalls, "time");
 	if (sum->stalls > 1)
-		snprintf(worst, sizeof(worst), ", at worst %s",
+		snprintf(worst, sizeof(worst), ", worst %s",
 			 time_format(longest, sizeof(longest), sum->worst_ns));
 	snprintf(buf, size, "%s: %s of %s (%s)%s", sum->stalls == 1 ? "once" : times,
 		 time_format(stalled, sizeof(stalled), sum->stalled_ns),
@@ -133,7 +132,7 @@ static void loop_write(const struct text *t, const struct verdict_loop *l, bool 
 		 name_thread(name, sizeof(name), l->thread->name, l->thread->tid),
 		 stalled_format(stalled, sizeof(stalled), &sum));
 	text_paint(t, PLAIN);
-	text_say(t, 0, 0, "%s: p50 %s, p99 %s, max %s; a stall is a tick of %s or more.",
+	text_say(t, 0, 0, "%s: p50 %s, p99 %s, max %s (a stall: %s or more).",
 		 prose_count(ticks, sizeof(ticks), l->seen->ticks, "tick"),
 		 time_format(p50, sizeof(p50), l->p50_ns), time_format(p99, sizeof(p99), l->p99_ns),
 		 time_format(max, sizeof(max), l->max_ns),
@@ -367,15 +366,7 @@ static void record_write(const struct text *t)
 	free(path);
 }
 
-static bool command_exists(const char *name)
-{
-	for (PARTS(cmd, command, p))
-		if (!strcmp((*p)->name, name))
-			return true;
-	return false;
-}
-
-/* The next useful commands, as far as this whystall has them. */
+/* The next useful command. */
 static void next_write(const struct text *t, const struct listing *list)
 {
 	const struct verdict_stall *worst = NULL;
@@ -389,8 +380,6 @@ static void next_write(const struct text *t, const struct listing *list)
 	char *path = path_short(t->options->record);
 	fprintf(t->out, "Try: whystall report --stall %u%s%s", worst->seen->id, t->options->newest ? "" : " ",
 		t->options->newest ? "" : path);
-	if (t->options->newest && command_exists("export"))
-		fputs(", whystall export -f perfetto", t->out);
 	fputc('\n', t->out);
 	free(path);
 }

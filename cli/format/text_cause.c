@@ -76,9 +76,9 @@ static int culprit_write(const struct text *t, const struct culprit *c, int room
 	} else if (*place) {
 		fprintf(below, "%s ", place);
 	}
-	if (*native && at + 12 + prose_columns(native) <= room) {
-		fprintf(t->out, "  (native: %s)", native);
-		at += 12 + prose_columns(native);
+	if (*native && at + 11 + prose_columns(native) <= room) {
+		fprintf(t->out, " (native: %s)", native);
+		at += 11 + prose_columns(native);
 	} else if (*native) {
 		fprintf(below, "(native: %s) ", native);
 	}

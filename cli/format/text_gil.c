@@ -22,9 +22,15 @@ static int held_order(const void *a, const void *b)
 /* Columns of a cell: times, but for absurd ones, are shorter. */
 #define CELL 11
 
+static int name_columns(const struct text *t)
+{
+	int room = t->columns - 3 - 3 * CELL;
+	return room < NAME_COLUMNS ? room : NAME_COLUMNS;
+}
+
 static void bar_write(const struct text *t, uint64_t held, uint64_t most)
 {
-	int room = t->columns - 3 - NAME_COLUMNS - 3 * CELL - 2;
+	int room = t->columns - 3 - name_columns(t) - 3 * CELL - 2;
 	int length = most ? (int)((double)held / most * room + 0.5) : 0;
 	if (length > 0)
 		fputs("  ", t->out);
@@ -36,8 +42,8 @@ static void row_write(const struct text *t, const struct obs_thread *thread, uin
 {
 	char full[PROSE_MAX], name[PROSE_MAX], held[32], longest[32], waited[32];
 	name_thread(full, sizeof(full), thread->name, thread->tid);
-	prose_fit(name, sizeof(name), full, NAME_COLUMNS, FIT_TAIL);
-	fprintf(t->out, "   %s%*s%*.10s%*.10s%*.10s", name, NAME_COLUMNS - prose_columns(name), "", CELL,
+	prose_fit(name, sizeof(name), full, name_columns(t), FIT_TAIL);
+	fprintf(t->out, "   %s%*s%*.10s%*.10s%*.10s", name, name_columns(t) - prose_columns(name), "", CELL,
 		time_format(held, sizeof(held), thread->gil_held_ns), CELL,
 		time_format(longest, sizeof(longest), thread->gil_longest_ns), CELL,
 		time_format(waited, sizeof(waited), thread->gil_waited_ns));
@@ -60,9 +66,9 @@ void text_gil(const struct text *t, const struct verdict_process *p)
 	qsort(rows, n, sizeof(*rows), held_order);
 	if (n) {
 		text_paint(t, DIM);
-		fprintf(t->out, "\n%-*s%*s%*s%*s\n", NAME_COLUMNS + 3,
-			contended ? "GIL, while others wanted it" : "GIL", CELL, "held", CELL, "longest",
-			CELL, "waited");
+		fprintf(t->out, "\n%-*s%*s%*s%*s\n", name_columns(t) + 3,
+			contended ? "GIL, as far as wanted" : "GIL", CELL, "held", CELL, "longest", CELL,
+			"waited");
 		text_paint(t, PLAIN);
 	}
 	size_t shown = n > ROWS_SHOWN && verbosity < 1 ? ROWS_SHOWN : n;

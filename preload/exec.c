@@ -54,27 +54,31 @@ static bool preload_make(char *to, size_t size, const char *ours, const char *th
 char *const *block_make(struct block *b, char *const *env, bool follow)
 {
 	const char *ours = link_self(), *theirs = "";
-	size_t n = 0;
-	bool mentioned = false, preload = false;
+	size_t n = 0, at = SIZE_MAX;
+	bool mentioned = false;
+	b->replaced = NULL;
 	for (char *const *e = env; e && *e; e++) {
 		if (text_begins(*e, ARENA_ENV "=")) {
 			mentioned = true;
 			continue;
 		}
-		if (text_begins(*e, PRELOAD) && !preload) {
-			theirs = preload_theirs(*e + sizeof(PRELOAD) - 1, ours);
-			preload = true;
-			mentioned |= theirs != *e + sizeof(PRELOAD) - 1;
-			continue;
+		if (text_begins(*e, PRELOAD) && at == SIZE_MAX) {
+			const char *value = *e + sizeof(PRELOAD) - 1;
+			theirs = preload_theirs(value, ours);
+			mentioned |= theirs != value;
+			b->replaced = *e;
+			at = n;
 		}
 		b->entries[n++] = *e;
 	}
 	if (!follow && !mentioned)
 		return env;
-	if (follow || *theirs) {
+	if (at == SIZE_MAX && follow)
+		at = n++;
+	if (at != SIZE_MAX) {
 		if (!preload_make(b->preload, sizeof(b->preload), follow ? ours : "", theirs))
 			return env;
-		b->entries[n++] = b->preload;
+		b->entries[at] = b->preload;
 	}
 	if (follow)
 		b->entries[n++] = shim.variable;

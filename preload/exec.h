@@ -14,6 +14,7 @@
 struct block {
 	char **entries;	    /* room for all of env's and two more, and NULL */
 	char preload[2048]; /* LD_PRELOAD=ours:theirs */
+	char *replaced;	    /* env's own entry in the place of which it stands, NULL: none */
 };
 
 /* At most ENTRIES + 1. */

@@ -167,12 +167,14 @@ static void environ_merge(char **old)
 {
 	char **now = environ;
 	char **to = now == shown.entries ? old : now;
-	for (char **from = now; *from; from++)
-		if (*from != shim.variable && *from != shown.block.preload) {
-			if (*to != *from)
-				*to = *from;
-			to++;
-		}
+	for (char **from = now; *from; from++) {
+		char *entry = *from == shown.block.preload ? shown.block.replaced : *from;
+		if (!entry || entry == shim.variable)
+			continue;
+		if (*to != entry)
+			*to = entry;
+		to++;
+	}
 	*to = NULL;
 	if (now == shown.entries)
 		environ = old;

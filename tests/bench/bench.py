@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""What whystall costs: each measurement bare and under `whystall run` in turn, interleaved, and the median of the
+paired ratios with its 95 % interval (bootstrap). `make bench`, ARGS=--quick for a rough one."""
+
+import argparse
+import glob
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+PYTHON = "/usr/bin/python3"
+ENVIRONMENT = dict(os.environ, PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
+rng = random.Random(1)
+
+
+def interval(ratios):
+    """Median and the middle 95 % of the medians of resampled ratios."""
+    medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(2000))
+    return statistics.median(ratios), medians[50], medians[1949]
+
+
+def told(name, bare, under, unit, limit):
+    ratio, low, high = interval([u / b for b, u in zip(bare, under)])
+    verdict = f"at most {limit}: {'ok' if ratio <= limit else 'MISSED'}" if limit else ""
+    print(f"{name:30} {statistics.median(bare):8.2f} -> {statistics.median(under):8.2f} {unit:4} "
+          f"x{ratio:5.3f} [{low:.3f}, {high:.3f}]  {verdict}", flush=True)
+
+
+def pairs(count, measure):
+    """measure(under: bool) -> figure; which of the two comes first alternates."""
+    bare, under = [], []
+    for i in range(count):
+        for which in (False, True) if i % 2 else (True, False):
+            (under if which else bare).append(measure(which))
+    return bare, under
+
+
+class Bench:
+    def __init__(self, build, directory):
+        self.build, self.directory = build, directory
+        self.records = 0
+
+    def command(self, command, under):
+        if not under:
+            return command
+        self.records += 1
+        return [str(self.build / "whystall"), "run", "-q", "-o", str(self.directory / f"{self.records}"), "--", *command]
+
+    def output(self, command, under):
+        return subprocess.run(self.command(command, under), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+                              stdin=subprocess.DEVNULL, text=True, env=ENVIRONMENT).stdout
+
+    def start(self, command, under, **more):
+        """(the process that we started, the pid of the command itself)"""
+        process = subprocess.Popen(self.command(command, under), stdin=subprocess.DEVNULL, env=ENVIRONMENT,
+                                   stderr=subprocess.DEVNULL, **more)
+        pid = process.pid
+        while under and pid == process.pid:
+            time.sleep(0.02)
+            children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            pid = int(children[0]) if children else pid
+            if process.poll() is not None:
+                sys.exit("bench: whystall ended at once")
+        return process, pid
+
+
+def stop(*started):
+    for process, pid in started:
+        os.kill(pid, signal.SIGKILL)
+        process.wait(20)
+
+
+def cpu(pid):
+    """Seconds on a CPU, of all threads: /proc/PID/stat counts in hundredths only."""
+    total = 0
+    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        try:
+            total += int(pathlib.Path(path).read_text().split()[0])
+        except OSError:
+            pass
+    return total / 1e9
+
+
+# --- the measurements ---
+
+
+def locks(bench, quick):
+    lock = str(bench.build / "tests" / "bench" / "lock")
+    bare, under = pairs(5 if quick else 15, lambda u: float(bench.output([lock, "1000000", "4"], u)))
+    told("uncontended lock + unlock", bare, under, "ns", 1.4)
+
+
+def handovers(bench, quick):
+    script = [PYTHON, str(HERE / "handover.py"), "30000"]
+    bare, under = pairs(5 if quick else 15, lambda u: float(bench.output(script, u)))
+    told("GIL hand-over", bare, under, "us", None)
+
+
+def serve(bench, under):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    started = bench.start([PYTHON, "-m", "uvicorn", "app:api", "--port", str(port), "--log-level", "critical",
+                           "--no-access-log"], under, cwd=HERE, stdout=subprocess.DEVNULL)
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return started, port
+        except OSError:
+            time.sleep(0.05)
+    sys.exit("bench: the server did not come up")
+
+
+def load(server, seconds):
+    """(CPU in us per request, p99 in ms) of a burst of load."""
+    (_, pid), port = server
+    before = cpu(pid)
+    text = subprocess.run(["wrk", "-t1", "-c8", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}/items/3?q=x"],
+                          stdout=subprocess.PIPE, text=True, check=True).stdout
+    used = cpu(pid) - before
+    requests = int(re.search(r"(\d+) requests in", text)[1])
+    value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", text).groups()
+    return used / requests * 1e6, float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
+
+
+def server_load(bench, quick):
+    """Both servers stand side by side and are loaded in turn; each pair of servers is used for a few pairs only, for
+    two processes of the same program differ by themselves."""
+    seconds, servers, each = (1, 2, 3) if quick else (2, 5, 4)
+    figures = {False: [], True: []}
+    for _ in range(servers):
+        running = {under: serve(bench, under) for under in (False, True)}
+        for server in running.values():
+            load(server, 1)
+        for i in range(each):
+            for under in (False, True) if i % 2 else (True, False):
+                figures[under].append(load(running[under], seconds))
+        stop(*(started for started, _ in running.values()))
+    told("uvicorn, CPU per request", *([x for x, _ in figures[u]] for u in (False, True)), "us", 1.02)
+    told("uvicorn, p99 of latency", *([x for _, x in figures[u]] for u in (False, True)), "ms", None)
+
+
+def idle(bench, quick):
+    started, _ = serve(bench, True)
+    time.sleep(3)
+    seconds, before = 5 if quick else 20, cpu(started[0].pid)
+    time.sleep(seconds)
+    share = (cpu(started[0].pid) - before) / seconds
+    stop(started)
+    print(f"{'whystall beside an idle uvicorn':30} {share:8.2%} of a core over {seconds} s"
+          f"{'':14}at most 0.5 %: {'ok' if share < 0.005 else 'MISSED'}", flush=True)
+
+
+def kilobytes(path, field, only=""):
+    """The sum of a field of smaps over the maps whose head line has `only` in it."""
+    total, counts = 0, not only
+    for line in pathlib.Path(path).read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            counts = only in line
+        elif counts and line.startswith(field + ":"):
+            total += int(line.split()[1])
+    return total
+
+
+def memory(bench, quick):
+    """PSS of the target less PSS bare. Of the arena, which the target shares with whystall so that each is charged a
+    part, all resident pages are counted instead of the target's part."""
+    added, arena = [], []
+    for _ in range(1 if quick else 3):
+        pss = {}
+        for under in (False, True):
+            process, pid = bench.start([PYTHON, str(HERE / "fifty.py")], under, stdout=subprocess.PIPE)
+            process.stdout.readline()
+            pss[under] = kilobytes(f"/proc/{pid}/smaps", "Pss")
+            if under:
+                name = "whystall" if kilobytes(f"/proc/{pid}/smaps", "Size", "memfd:whystall") else "/memfd:"
+                shared = kilobytes(f"/proc/{pid}/smaps", "Pss", "memfd:" + name if name == "whystall" else name)
+                fds = [os.stat(f) for f in glob.glob(f"/proc/{process.pid}/fd/*") if "memfd:" in os.readlink(f)]
+                whole = max((f.st_blocks // 2 for f in fds), default=0)
+                pss[under] += whole - shared
+                arena.append(whole)
+            stop((process, pid))
+        added.append(pss[True] - pss[False])
+    mb = statistics.median(added) / 1024
+    print(f"{'PSS added to 50 threads':30} {mb:8.2f} MB, {statistics.median(arena) / 1024:.2f} MB of it the shared arena"
+          f"{'':7}at most 4 MB: {'ok' if mb < 4 else 'MISSED'}", flush=True)
+
+
+MEASUREMENTS = {"lock": locks, "handover": handovers, "memory": memory, "idle": idle, "server": server_load}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("only", nargs="*", help=", ".join(MEASUREMENTS))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(pathlib.Path(options.build).absolute(), pathlib.Path(directory))
+        for name, measure in MEASUREMENTS.items():
+            if not options.only or name in options.only:
+                measure(bench, options.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""`make check`: builds and tests everything, goes on after a failure, and ends with one line that sums it up.
+
+Each unit test, each pytest case and each program of the accuracy set on each Python counts as one; so does a step that
+only passes or fails (a build, a linter)."""
+
+import argparse
+import glob
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Check:
+    def __init__(self, options):
+        self.build, self.make = options.build, options.make.split()
+        self.all = options.all
+        self.passed = self.failed = self.skipped = 0
+        self.trouble = []
+        self.log = pathlib.Path(tempfile.mkdtemp(prefix="whystall-check."))
+
+    def count(self, name, passed=0, failed=0, skipped=0, seconds=0.0):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+        if failed:
+            self.trouble.append(name)
+        skip = f", {skipped} skipped" if skipped else ""
+        print(f"=== {name}: {passed} passed, {failed} failed{skip} ({seconds:.0f} s)", flush=True)
+
+    def step(self, name, command, **more):
+        """A command that passes or fails; says what it said only if it fails."""
+        begin = time.time()
+        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace", **more)
+        if done.returncode:
+            print(done.stdout[-8000:], flush=True)
+        self.count(name, int(done.returncode == 0), int(done.returncode != 0), 0, time.time() - begin)
+        return done.returncode == 0
+
+    def built(self, name, build, *goals, **variables):
+        settings = [f"{k}={v}" for k, v in variables.items()]
+        return self.step(name, [*self.make, "--no-print-directory", f"BUILD={build}", *settings, *goals])
+
+    def units(self, name, build, **environment):
+        begin, passed, failed, skipped = time.time(), 0, 0, 0
+        for program in sorted(glob.glob(str(ROOT / build / "tests" / "unit" / "*_test"))):
+            done = subprocess.run([program], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600,
+                                  env=dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT", **environment))
+            fine = len(re.findall(r"^\[ +OK +\]", done.stdout, re.M))
+            skip = len(re.findall(r"^\[  SKIPPED \] \w+$", done.stdout, re.M))
+            bad = len(set(re.findall(r"^\[  FAILED  \] (\w+)$", done.stdout, re.M)))
+            if done.returncode and not bad:
+                bad = 1  # it crashed, or a sanitizer spoke
+            if bad:
+                print(f"--- {os.path.basename(program)}: status {done.returncode}\n{done.stdout[-8000:]}", flush=True)
+            passed, failed, skipped = passed + fine, failed + bad, skipped + skip
+        self.count(name, passed, failed, skipped, time.time() - begin)
+
+    def cases(self):
+        begin, out = time.time(), self.log / "cases.xml"
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-rfE", f"--junitxml={out}"]
+                       + ([] if self.all else ["-m", "not all"]), cwd=ROOT, stdin=subprocess.DEVNULL,
+                       env=dict(os.environ, WHYSTALL=str((ROOT / self.build / "whystall").resolve()),
+                                PYTHONDONTWRITEBYTECODE="1"))
+        try:
+            suite = xml.etree.ElementTree.parse(out).getroot().find("testsuite").attrib
+            tests, skipped = int(suite["tests"]), int(suite["skipped"])
+            failed = int(suite["failures"]) + int(suite["errors"])
+        except (OSError, AttributeError, xml.etree.ElementTree.ParseError):
+            tests, skipped, failed = 1, 0, 1
+        self.count("cases", tests - failed - skipped, failed, skipped, time.time() - begin)
+
+    def accuracy(self):
+        begin, out = time.time(), self.log / "accuracy.json"
+        subprocess.run([sys.executable, "tests/accuracy/score.py", "--build", self.build, "--json", str(out)]
+                       + ([] if self.all else ["--quick"]), cwd=ROOT, stdin=subprocess.DEVNULL)
+        passed = failed = 0
+        try:
+            for figures in json.loads(out.read_text()).values():
+                programs = figures["programs"].values()
+                bad = sum(bool(p["failures"]) or p["found"] < p["expected"] for p in programs)
+                passed += len(programs) - bad
+                # what is promised of all programs together is one more case
+                failed += bad
+                failed, passed = (failed + 1, passed) if figures["missed"] else (failed, passed + 1)
+        except (OSError, ValueError):
+            failed = 1
+        self.count("accuracy", passed, failed or (not passed), 0, time.time() - begin)
+
+    def run(self):
+        begin = time.time()
+        sanitize = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+        fixtures = [f"{self.build}/tests/accuracy/hold.so", f"{self.build}/tests/bench/lock"]
+        if self.built("build with gcc", self.build, "all", *fixtures, "CC=gcc"):
+            if self.built("build the units", self.build, "unit-build"):
+                self.units("units", self.build)
+            self.cases()
+            self.accuracy()
+        self.built("build with clang", f"{self.build}/clang", "all", "CC=clang")
+        if self.built("build the units with ASan and UBSan", f"{self.build}/asan", "unit-build", CFLAGS=sanitize):
+            self.units("units under ASan and UBSan", f"{self.build}/asan", UBSAN_OPTIONS="print_stacktrace=1")
+        self.built("lint", self.build, "lint")
+        if self.all:
+            self.step("demo", [sys.executable, "demo/demo.py", "--build", self.build])
+        for name in self.trouble:
+            print(f"FAILED: {name}")
+        print(f"{(time.time() - begin) / 60:.1f} minutes")
+        print(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped", flush=True)
+        return 1 if self.failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--make", default="make")
+    parser.add_argument("--all", action="store_true", help="and what takes long")
+    return Check(parser.parse_args()).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

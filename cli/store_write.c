@@ -304,6 +304,7 @@ static uint32_t store_frame(struct store *s, const struct frame *f)
 		return k->id;
 	struct row_frame row = {(uint32_t)s->frames.n + 1, *f};
 	row.frame.entry = !!f->entry;
+	row.frame.line = f->line > 0 ? f->line : 0;
 	if (store_put(s, TABLE_FRAME, &row))
 		return 0;
 	*k = (struct known){key.a, key.b, row.id};

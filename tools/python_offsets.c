@@ -307,6 +307,47 @@ static void print_objects(void)
 #endif
 }
 
+/* Where _Py_DebugOffsets, which a live process publishes, keeps the same offsets (3.13 and later). */
+static void print_debug(void)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+	put("debug_size", (long)sizeof(_Py_DebugOffsets));
+#define DEBUG(name, member) OFFSET(debug_##name, _Py_DebugOffsets, member)
+	DEBUG(version, version);
+	DEBUG(free_threaded, free_threaded);
+#else
+	put("debug_size", 0);
+#define DEBUG(name, member) ABSENT(debug_##name)
+	DEBUG(version, );
+	DEBUG(free_threaded, );
+#endif
+	DEBUG(runtime_interpreters_head, runtime_state.interpreters_head);
+	DEBUG(interp_next, interpreter_state.next);
+	DEBUG(interp_threads, interpreter_state.threads_head);
+	DEBUG(interp_modules, interpreter_state.imports_modules);
+	DEBUG(interp_gil, interpreter_state.ceval_gil);
+	DEBUG(gil_locked, interpreter_state.gil_runtime_state_locked);
+	DEBUG(gil_last_holder, interpreter_state.gil_runtime_state_holder);
+	DEBUG(tstate_size, thread_state.size);
+	DEBUG(tstate_next, thread_state.next);
+	DEBUG(tstate_interp, thread_state.interp);
+	DEBUG(tstate_current_frame, thread_state.current_frame);
+	DEBUG(tstate_thread_id, thread_state.thread_id);
+	DEBUG(tstate_native_thread_id, thread_state.native_thread_id);
+	DEBUG(tstate_datastack_chunk, thread_state.datastack_chunk);
+	DEBUG(frame_back, interpreter_frame.previous);
+	DEBUG(frame_code, interpreter_frame.executable);
+	DEBUG(frame_instruction, interpreter_frame.instr_ptr);
+	DEBUG(frame_owner, interpreter_frame.owner);
+	DEBUG(code_filename, code_object.filename);
+	DEBUG(code_name, code_object.name);
+	DEBUG(code_qualname, code_object.qualname);
+	DEBUG(code_linetable, code_object.linetable);
+	DEBUG(code_firstlineno, code_object.firstlineno);
+	DEBUG(code_adaptive, code_object.co_code_adaptive);
+	DEBUG(object_type, pyobject.ob_type);
+}
+
 int main(void)
 {
 	printf("{\n\t.minor = %d,\n", PY_MINOR_VERSION);
@@ -322,6 +363,7 @@ int main(void)
 	print_unicode();
 	print_dict();
 	print_objects();
+	print_debug();
 	printf("},\n");
 	return 0;
 }

@@ -156,52 +156,6 @@ static void interp_drop(struct watch_proc *p)
 	p->interp = NULL;
 }
 
-/* An exec in a process that we know: the same process goes on as another program. */
-static struct watch_proc *process_known(struct watch *w, pid_t pid)
-{
-	for (size_t i = 0; i < w->procs.n; i++)
-		if (w->procs.at[i]->pid == pid && w->procs.at[i]->live)
-			return w->procs.at[i];
-	return NULL;
-}
-
-static void process_new(struct watch *w, uint32_t index)
-{
-	struct arena_proc *slot = &w->arena->proc[index];
-	struct watch_proc *p = process_known(w, slot->pid);
-	if (p && p->slot == slot) {
-		watch_process_end(w, p, slot->start);
-		p = NULL;
-	}
-	if (p) {
-		interp_drop(p);
-		w->by_proc_slot[p->slot_index] = NULL;
-		p->tries = 0;
-		p->box = NULL;
-		p->locks.n = 0;
-		p->seen.note = NULL;
-	} else {
-		p = xcalloc(1, sizeof *p);
-		*vec_push(&w->procs) = p;
-		p->seen.id = ++w->next_id;
-		p->seen.pid = p->pid = slot->pid;
-		p->seen.ns_pid = slot->pid;
-		p->seen.ppid = slot->ppid;
-		p->seen.backend = BACKEND_PRELOAD;
-		p->seen.start_ns = slot->start ? slot->start : w->now;
-		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
-		p->live = true;
-	}
-	p->seen.free_threaded = -1;
-	p->seen.switch_interval_s = -1;
-	p->slot = slot;
-	p->slot_index = index;
-	p->serial = slot->serial;
-	p->next_open = w->now;
-	w->by_proc_slot[index] = p;
-	process_describe(w, p);
-}
-
 static void thread_close(struct watch *w, struct watch_thread *t)
 {
 	if (t->schedstat >= 0)
@@ -258,11 +212,16 @@ static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, b
 	__atomic_store_n(&t->slot->state, THREAD_FREE, __ATOMIC_RELEASE);
 }
 
-static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
+static void threads_end(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
 {
 	for (size_t i = 0; i < w->threads.n; i++)
 		if (w->threads.at[i]->proc == p)
 			thread_end(w, w->threads.at[i], when, cut);
+}
+
+static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
+{
+	threads_end(w, p, when, cut);
 	interp_drop(p);
 	p->live = false;
 	if (p->pidfd >= 0)
@@ -298,6 +257,59 @@ void watch_threads_ended(struct watch *w)
 		if (LOAD(t->slot->head) == t->slot->tail)
 			thread_end(w, t, end ? end : w->now, false);
 	}
+}
+
+/* An exec in a process that we know: the same process goes on as another program. */
+static struct watch_proc *process_known(struct watch *w, pid_t pid)
+{
+	for (size_t i = 0; i < w->procs.n; i++)
+		if (w->procs.at[i]->pid == pid && w->procs.at[i]->live)
+			return w->procs.at[i];
+	return NULL;
+}
+
+static void process_new(struct watch *w, uint32_t index)
+{
+	struct arena_proc *slot = &w->arena->proc[index];
+	struct watch_proc *p = process_known(w, slot->pid);
+	if (p && p->slot == slot) {
+		watch_process_end(w, p, slot->start);
+		p = NULL;
+	}
+	if (p && slot->start < p->slot->start) { /* the image before an exec, met late */
+		__atomic_store_n(&slot->state, PROC_FREE, __ATOMIC_RELEASE);
+		return;
+	}
+	if (p) {
+		threads_end(w, p, slot->start, false);
+		interp_drop(p);
+		w->by_proc_slot[p->slot_index] = NULL;
+		__atomic_store_n(&p->slot->state, PROC_FREE, __ATOMIC_RELEASE);
+		p->tries = 0;
+		p->box = NULL;
+		p->locks.n = 0;
+		p->holds.n = 0;
+		p->seen.note = NULL;
+	} else {
+		p = xcalloc(1, sizeof *p);
+		*vec_push(&w->procs) = p;
+		p->seen.id = ++w->next_id;
+		p->seen.pid = p->pid = slot->pid;
+		p->seen.ns_pid = slot->pid;
+		p->seen.ppid = slot->ppid;
+		p->seen.backend = BACKEND_PRELOAD;
+		p->seen.start_ns = slot->start ? slot->start : w->now;
+		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+		p->live = true;
+	}
+	p->seen.free_threaded = -1;
+	p->seen.switch_interval_s = -1;
+	p->slot = slot;
+	p->slot_index = index;
+	p->serial = slot->serial;
+	p->next_open = w->now;
+	w->by_proc_slot[index] = p;
+	process_describe(w, p);
 }
 
 static void thread_new(struct watch *w, uint32_t index)

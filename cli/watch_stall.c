@@ -198,6 +198,7 @@ static void stall_end(struct watch *w, struct watch_thread *t, struct watch_stal
 {
 	struct watch_loop *l = t->loop;
 	s->ended = true;
+	s->seen.ongoing = false;
 	s->seen.end_ns = end;
 	s->finalize_after = w->now;
 	s->seen.lost = t->proc->lost;

@@ -13,6 +13,8 @@
 
 #define UNITS_MAX 20000 /* looked at where there is no .debug_aranges (clang, rustc leave it out) */
 #define PATH_MAX_BYTES 4096
+#define DEPTH_MAX 64
+#define FUNCTIONS_MAX 16
 
 static Dwarf_Die *unit_find(Dwfl_Module *module, uint64_t pc, Dwarf_Addr *bias)
 {
@@ -25,7 +27,8 @@ static Dwarf_Die *unit_find(Dwfl_Module *module, uint64_t pc, Dwarf_Addr *bias)
 	return NULL;
 }
 
-/* Absolute, without "." and ".." in it. */
+/* Absolute, without "." and ".." in it. NULL where it cannot be: some are built with a relative directory
+ * (Debian's libc). */
 static const char *path_absolute(Dwarf_Die *unit, const char *path)
 {
 	char joined[PATH_MAX_BYTES], out[PATH_MAX_BYTES];
@@ -37,10 +40,8 @@ static const char *path_absolute(Dwarf_Die *unit, const char *path)
 		return NULL;
 	int n = path[0] == '/' || !dir ? snprintf(joined, sizeof(joined), "%s", path)
 				       : snprintf(joined, sizeof(joined), "%s/%s", dir, path);
-	if (n >= (int)sizeof(joined))
+	if (n >= (int)sizeof(joined) || joined[0] != '/')
 		return NULL;
-	if (joined[0] != '/')
-		return intern(joined);
 	for (const char *at = joined; *at;) {
 		at += strspn(at, "/");
 		size_t part = strcspn(at, "/");
@@ -67,74 +68,94 @@ static const char *die_name(Dwarf_Die *die)
 	return name ? symbol_display(name) : NULL;
 }
 
+/* A line means nothing without its file. */
+static void place_set(struct frame *f, const char *file, int line)
+{
+	f->file = file;
+	f->line = file ? line : 0;
+}
+
 /* Where the inlined function was called from. */
-static void call_site(Dwarf_Die *unit, Dwarf_Die *inlined, const char **file, int *line)
+static void call_site(Dwarf_Die *unit, Dwarf_Die *inlined, struct frame *f)
 {
 	Dwarf_Attribute attribute;
-	Dwarf_Word value;
+	Dwarf_Word file, line;
 	Dwarf_Files *files;
 	size_t count;
 
-	*file = NULL;
-	*line = 0;
-	if (dwarf_formudata(dwarf_attr(inlined, DW_AT_call_line, &attribute), &value) == 0 &&
-	    value < INT32_MAX)
-		*line = value;
-	if (dwarf_formudata(dwarf_attr(inlined, DW_AT_call_file, &attribute), &value) == 0 &&
-	    dwarf_getsrcfiles(unit, &files, &count) == 0 && value < count)
-		*file = path_absolute(unit, dwarf_filesrc(files, value, NULL, NULL));
+	place_set(f, NULL, 0);
+	if (dwarf_formudata(dwarf_attr(inlined, DW_AT_call_line, &attribute), &line) == 0 &&
+	    line < INT32_MAX &&
+	    dwarf_formudata(dwarf_attr(inlined, DW_AT_call_file, &attribute), &file) == 0 &&
+	    dwarf_getsrcfiles(unit, &files, &count) == 0 && file < count)
+		place_set(f, path_absolute(unit, dwarf_filesrc(files, file, NULL, NULL)), line);
 }
 
-/* What is physically around the address, innermost first. dwarf_getscopes alone goes on, from an inlined
- * function, to where that was defined (its documentation in libdw.h); dwarf_getscopes_die gives where it was
- * put. */
-static int scopes_around(Dwarf_Die *unit, Dwarf_Addr pc, Dwarf_Die **out)
+/* The functions around an address, outermost first: the one that was compiled and those inlined into it. Our
+ * own search, because dwarf_getscopes() finds nothing where an inlined function was defined in another
+ * compilation unit, as under link-time optimisation (Debian's python3). */
+static int functions_around(Dwarf_Die *parent, Dwarf_Addr pc, Dwarf_Die *out, int n, int depth)
 {
-	Dwarf_Die *scopes = NULL;
-	int n = dwarf_getscopes(unit, pc, &scopes);
+	Dwarf_Die die;
 
-	*out = NULL;
-	if (n > 0)
-		n = dwarf_getscopes_die(&scopes[0], out);
-	free(scopes);
+	if (depth > DEPTH_MAX || dwarf_child(parent, &die) != 0)
+		return n;
+	do {
+		int before = n;
+		switch (dwarf_tag(&die)) {
+		case DW_TAG_subprogram:
+		case DW_TAG_inlined_subroutine:
+			if (dwarf_haspc(&die, pc) <= 0)
+				continue;
+			if (n < FUNCTIONS_MAX)
+				out[n++] = die;
+			return functions_around(&die, pc, out, n, depth + 1);
+		case DW_TAG_lexical_block:
+		case DW_TAG_try_block:
+		case DW_TAG_catch_block:
+			if (dwarf_haspc(&die, pc) > 0)
+				return functions_around(&die, pc, out, n, depth + 1);
+			continue;
+		case DW_TAG_namespace:
+		case DW_TAG_module:
+			n = functions_around(&die, pc, out, n, depth + 1);
+			if (n > before)
+				return n;
+			continue;
+		default:
+			continue;
+		}
+	} while (dwarf_siblingof(&die, &die) == 0);
 	return n;
 }
 
 int source_frames(Dwfl_Module *module, uint64_t pc, const struct frame *at, struct frame *out, int max)
 {
 	Dwarf_Addr bias;
-	Dwarf_Die *unit = unit_find(module, pc, &bias), *scopes;
+	Dwarf_Die *unit = unit_find(module, pc, &bias), functions[FUNCTIONS_MAX];
 	struct frame f = *at;
 	int n = 0;
 
 	if (!unit || max < 1)
 		return 0;
 	Dwarf_Line *row = dwarf_getsrc_die(unit, pc - bias);
-	if (row) {
-		dwarf_lineno(row, &f.line);
-		f.file = path_absolute(unit, dwarf_linesrc(row, NULL, NULL));
-	}
-	int count = scopes_around(unit, pc - bias, &scopes);
-	for (int i = 0; i < count; i++) {
-		int tag = dwarf_tag(&scopes[i]);
-		const char *name;
-		if (tag == DW_TAG_subprogram) {
-			/* A stripped file whose debug file has DWARF but no symbols. */
-			if (strstr(f.function, "+0x") && (name = die_name(&scopes[i])))
-				f.function = name;
-			break;
-		}
-		if (tag != DW_TAG_inlined_subroutine)
-			continue;
-		name = die_name(&scopes[i]);
+	if (row)
+		place_set(&f, path_absolute(unit, dwarf_linesrc(row, NULL, NULL)),
+			  dwarf_lineno(row, &f.line) == 0 ? f.line : 0);
+	int count = functions_around(unit, pc - bias, functions, 0, 0);
+	for (int i = count - 1; i > 0; i--) {
+		const char *name = die_name(&functions[i]);
 		if (name && n < max - 1) {
 			out[n] = f;
 			out[n].function = name;
 			out[n++].inlined = 1;
 		}
-		call_site(unit, &scopes[i], &f.file, &f.line);
+		call_site(unit, &functions[i], &f);
 	}
-	free(scopes);
+	/* A debug file may have DWARF but no symbols. */
+	const char *name = count && strstr(at->function, "+0x") ? die_name(&functions[0]) : NULL;
+	if (name)
+		f.function = name;
 	out[n++] = f;
 	return n;
 }

@@ -26,7 +26,7 @@ static size_t length_without_suffix(const char *name)
 {
 	static const char *const suffixes[] = {".cold",	    ".part.", ".constprop.", ".isra.",
 					       ".lto_priv", ".llvm.", ".localalias", ".warm"};
-	size_t len = strlen(name);
+	size_t len = strcspn(name, "@"); /* a symbol version, in debug files */
 	for (size_t i = 0; i < LENGTH(suffixes); i++) {
 		const char *at = strstr(name + 1, suffixes[i]);
 		if (at && (size_t)(at - name) < len)

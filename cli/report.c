@@ -83,6 +83,20 @@ static int report_print(const struct report *r, const struct verdict *v, FILE *o
 	return format->write(out, v, &options);
 }
 
+/* stderr is not buffered: what others write there at the same time would come between the lines. */
+static int stream_print(const struct report *r, const struct verdict *v, FILE *stream)
+{
+	char buffer[BUFSIZ * 8];
+	if (stream != stderr)
+		return report_print(r, v, stream);
+	FILE *out = fdopen(dup(STDERR_FILENO), "w");
+	if (!out)
+		return -errno;
+	setvbuf(out, buffer, _IOFBF, sizeof(buffer));
+	int err = report_print(r, v, out);
+	return fclose(out) && !err ? -errno : err;
+}
+
 static int file_print(const struct report *r, const struct verdict *v, const char *path)
 {
 	FILE *out = fopen(path, "we");
@@ -138,8 +152,11 @@ int report_record(const struct report *r)
 	if (r->stall && !stall_exists(&verdict, r->stall)) {
 		say("%s has no stall %u", r->record, r->stall);
 		status = EXIT_USAGE;
-	} else if ((err = r->output ? output_write(r, &verdict) : report_print(r, &verdict, r->stream))) {
-		say("cannot write the report to %s: %s", r->output ? r->output : "standard output",
+	} else if ((err = r->output ? output_write(r, &verdict) : stream_print(r, &verdict, r->stream))) {
+		say("cannot write the report to %s: %s",
+		    r->output		  ? r->output
+		    : r->stream == stderr ? "standard error"
+					  : "standard output",
 		    strerror(-err));
 		status = EXIT_BROKEN;
 	}

@@ -12,14 +12,14 @@
 #define CAUSES_SHOWN 5
 
 struct figures {
-	char total[32], share[16], stalls[40];
+	char total[32], share[16], stalls[32]; /* stalls: the number alone */
 };
 
 static void figures_make(struct figures *f, const struct verdict_cause *c)
 {
 	time_format(f->total, sizeof(f->total), c->ns);
 	prose_percent(f->share, sizeof(f->share), c->share);
-	prose_count(f->stalls, sizeof(f->stalls), c->stalls, "stall");
+	count_format(f->stalls, sizeof(f->stalls), c->stalls);
 }
 
 static void widen(int *width, const char *s)
@@ -118,7 +118,8 @@ static void cause_write(const struct text *t, const struct verdict_loop *loop, s
 	char *below = NULL;
 	size_t size;
 	FILE *more = open_memstream(&below, &size);
-	int right = width[0] + 2 + width[1] + 2 + width[2], room = t->columns - INDENT - 2 - right;
+	int right = width[0] + 2 + width[1] + 2 + width[2] + (int)strlen(" stalls"),
+	    room = t->columns - INDENT - 2 - right;
 	if (!more)
 		return;
 	figures_make(&f, c);
@@ -126,8 +127,8 @@ static void cause_write(const struct text *t, const struct verdict_loop *loop, s
 	fprintf(t->out, "%-2zu %-8.8s ", i + 1, c->cause);
 	text_paint(t, PLAIN);
 	int at = culprit_write(t, &c->culprit, room, more);
-	fprintf(t->out, "%*s  %*s  %*s  %*s\n", room - at, "", width[0], f.total, width[1], f.share, width[2],
-		f.stalls);
+	fprintf(t->out, "%*s  %*s  %*s  %*s %s\n", room - at, "", width[0], f.total, width[1], f.share,
+		width[2], f.stalls, c->stalls == 1 ? "stall" : "stalls");
 	where_write(more, c, loop);
 	fclose(more);
 	if (*below) {

@@ -51,10 +51,26 @@ static void row_write(const struct text *t, const struct obs_thread *thread, uin
 	putc('\n', t->out);
 }
 
+/* Threads that did something with it: those below a hundredth of the busiest one go without a row. */
+static bool row_matters(const struct obs_thread *thread, uint64_t most)
+{
+	return verbosity > 0 || thread->gil_held_ns >= most / 100 || thread->gil_waited_ns >= most / 100;
+}
+
+static void rest_write(const struct text *t, size_t n, uint64_t held_ns)
+{
+	char count[64], held[32];
+	if (n)
+		text_say(t, fprintf(t->out, "   "), 3, "and %s, which held it %s in all",
+			 prose_count(count, sizeof(count), n, "other thread"),
+			 time_format(held, sizeof(held), held_ns));
+}
+
 void text_gil(const struct text *t, const struct verdict_process *p)
 {
 	const struct obs_thread **rows = xcalloc(p->threads.n, sizeof(*rows));
-	size_t n = 0;
+	size_t n = 0, shown = 0, left = 0;
+	uint64_t left_ns = 0;
 	bool contended = false;
 	for (size_t i = 0; i < p->threads.n; i++) {
 		const struct obs_thread *thread = p->threads.at[i];
@@ -71,17 +87,15 @@ void text_gil(const struct text *t, const struct verdict_process *p)
 			"waited");
 		text_paint(t, PLAIN);
 	}
-	size_t shown = n > ROWS_SHOWN && verbosity < 1 ? ROWS_SHOWN : n;
-	for (size_t i = 0; i < shown; i++)
-		row_write(t, rows[i], rows[0]->gil_held_ns);
-	if (shown < n) {
-		char count[64], held[32];
-		uint64_t rest = 0;
-		for (size_t i = shown; i < n; i++)
-			rest += rows[i]->gil_held_ns;
-		text_say(t, fprintf(t->out, "   "), 3, "and %s, which held it %s in all",
-			 prose_count(count, sizeof(count), n - shown, "other thread"),
-			 time_format(held, sizeof(held), rest));
+	for (size_t i = 0; i < n; i++) {
+		if ((shown < ROWS_SHOWN || verbosity > 0) && row_matters(rows[i], rows[0]->gil_held_ns)) {
+			row_write(t, rows[i], rows[0]->gil_held_ns);
+			shown++;
+		} else {
+			left++;
+			left_ns += rows[i]->gil_held_ns;
+		}
 	}
+	rest_write(t, left, left_ns);
 	free(rows);
 }

@@ -55,7 +55,7 @@ $(BUILD)/libwhystall.so: $(SHIM_OBJ) preload/shim.map
 $(BUILD)/preload/%.o: preload/%.c | $(BUILD)/.headers
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fomit-frame-pointer -fno-stack-protector -U_FORTIFY_SOURCE -c -o $@ $<
 
 $(BUILD)/%.o: %.c | $(BUILD)/.headers
 	@mkdir -p $(@D)

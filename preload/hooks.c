@@ -13,7 +13,6 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized" /* poll's argument is declared as only written to */
 
 #define EXPORT __attribute__((visibility("default")))
-#define FRAME ((uintptr_t)__builtin_frame_address(0))
 
 #define WRAP_MUTEX_LOCK(ret, name, params, args, object)          \
 	static __attribute__((noinline)) ret slow_##name params   \

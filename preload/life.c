@@ -14,7 +14,7 @@ EXPORT int close(int fd)
 	if (likely(!self.loop))
 		return original.close(fd);
 	struct call call;
-	call_begin(&call, (uint64_t)fd, HOOK_close, (uintptr_t)__builtin_frame_address(0));
+	call_begin(&call, (uint64_t)fd, HOOK_close, FRAME);
 	int result = original.close(fd);
 	call_end(&call);
 	return result;

@@ -23,6 +23,14 @@
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+/* Where the caller's frame is. Not __builtin_frame_address, which makes the frame one that only rbp finds: of
+ * a blocked thread the recorder knows rip and rsp alone, and must unwind through our wrapper. */
+#define FRAME                                                      \
+	({                                                         \
+		uintptr_t frame_;                                  \
+		__asm__ volatile("movq %%rsp, %0" : "=r"(frame_)); \
+		frame_;                                            \
+	})
 #define HIDDEN __attribute__((visibility("hidden")))
 
 #define relaxed(p) __atomic_load_n(&(p), __ATOMIC_RELAXED)

@@ -3,9 +3,10 @@
  * Runs a command under the shim with an arena of its own and prints what the shim wrote, one JSON object a
  * line: the smallest possible recorder, for tests of preload/ alone.
  *
- *   arena_dump [-t threshold_us] [-c call_us] [-k] [-n] SHIM OUTPUT COMMAND [ARG...]
+ *   arena_dump [-t threshold_us] [-c call_us] [-k] [-n] [-g FILE] SHIM OUTPUT COMMAND [ARG...]
  *
- * -k: leaves before the command ends (a recorder that dies). -n: never drains a ring or frees a slot.
+ * -g: once FILE has two hexadecimal addresses, watches the lock whose conditions `freed` and `taken` they
+ * are. -k: leaves before the command ends (a recorder that dies). -n: never drains a ring or frees a slot.
  * Its status is the command's, 128+N for a signal.
  */
 #include <errno.h>
@@ -58,13 +59,14 @@ static void print_thread(FILE *out, const struct arena *a, const struct arena_th
 		"max\":%lu,"
 		"\"wait_ns\":%lu,\"tick_start\":%lu,\"lock_holds\":%lu,\"lock_waits\":%lu,\"lock_held_ns\":%"
 		"lu,"
-		"\"dropped\":%lu,\"start\":%lu,\"end\":%lu}\n",
+		"\"lock_longest_ns\":%lu,\"dropped\":%lu,\"start\":%lu,\"end\":%lu}\n",
 		a->proc[t->proc % ARENA_PROCS].pid, t->tid, t->state, t->now, (unsigned long)t->pthread,
 		(unsigned long)t->loop_object, t->loop_waits, hook_name(t->loop_hook),
 		(unsigned long)t->ticks, counted, (unsigned long)t->tick_ns, (unsigned long)t->tick_max,
 		(unsigned long)t->wait_ns, (unsigned long)t->tick_start, (unsigned long)t->lock_holds,
-		(unsigned long)t->lock_waits, (unsigned long)t->lock_held_ns, (unsigned long)t->dropped,
-		(unsigned long)t->start, (unsigned long)t->end);
+		(unsigned long)t->lock_waits, (unsigned long)t->lock_held_ns,
+		(unsigned long)t->lock_longest_ns, (unsigned long)t->dropped, (unsigned long)t->start,
+		(unsigned long)t->end);
 }
 
 static void drain(FILE *out, struct arena *a, int all)
@@ -127,11 +129,24 @@ static void command_run(const char *shim, int fd, char **argv)
 	_exit(127);
 }
 
+static void lock_watch(struct arena *a, const char *path)
+{
+	unsigned long freed, taken;
+	FILE *f = a->proc[0].lock[0].freed ? NULL : fopen(path, "re");
+	if (f && fscanf(f, "%lx %lx\n", &freed, &taken) == 2) {
+		a->proc[0].lock[0].taken = taken;
+		__atomic_store_n(&a->proc[0].lock[0].freed, freed, __ATOMIC_RELEASE);
+	}
+	if (f)
+		fclose(f);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long threshold = 20000, call = 1000;
+	const char *watch = NULL;
 	int opt, fd, status, die = 0, keep = 0;
-	while ((opt = getopt(argc, argv, "+t:c:kn")) != -1) {
+	while ((opt = getopt(argc, argv, "+t:c:kng:")) != -1) {
 		if (opt == 't')
 			threshold = strtoul(optarg, NULL, 10);
 		else if (opt == 'c')
@@ -140,6 +155,8 @@ int main(int argc, char **argv)
 			die = 1;
 		else if (opt == 'n')
 			keep = 1;
+		else if (opt == 'g')
+			watch = optarg;
 		else
 			return 2;
 	}
@@ -158,6 +175,8 @@ int main(int argc, char **argv)
 		if (!keep)
 			drain(out, a, 0);
 		fflush(out);
+		if (watch)
+			lock_watch(a, watch);
 		usleep(5000);
 		if (die && a->proc_high)
 			_exit(0);

@@ -106,8 +106,8 @@ static void healthy_write(const struct text *t, const struct verdict_loop *l)
 	time_format(threshold, sizeof(threshold), t->seen->capture.threshold_ns);
 	prose_count(ticks, sizeof(ticks), l->seen->ticks, "tick");
 	name_thread(name, sizeof(name), l->thread->name, l->thread->tid);
-	text_say(t, 0, 0, "No stall of %s or more in %s of the loop in %s; the longest took %s.", threshold,
-		 ticks, name, time_format(longest, sizeof(longest), l->max_ns));
+	text_say(t, 0, 0, "No stall of %s or more in %s; the longest of %s took %s.", threshold, name, ticks,
+		 time_format(longest, sizeof(longest), l->max_ns));
 }
 
 static const struct verdict_stall *loop_worst(const struct verdict_loop *l)
@@ -148,6 +148,16 @@ static void loop_write(const struct text *t, const struct verdict_loop *l, bool 
 	}
 }
 
+static bool gil_matters(const struct verdict_process *p)
+{
+	for (size_t l = 0; l < p->loops.n; l++)
+		for (size_t c = 0; c < p->loops.at[l].causes.n; c++)
+			if (!strcmp(p->loops.at[l].causes.at[c].cause, "gil") &&
+			    (p->loops.at[l].causes.at[c].share >= 0.01 || verbosity > 0))
+				return true;
+	return false;
+}
+
 static int loop_order(const void *a, const void *b)
 {
 	const struct verdict_loop *x = *(const struct verdict_loop *const *)a;
@@ -184,7 +194,7 @@ static void process_write(const struct text *t, const struct verdict_process *p,
 		else
 			healthy_write(t, loops[i]);
 	}
-	if (sum.sick)
+	if (gil_matters(p))
 		text_gil(t, p);
 	free(loops);
 }
@@ -204,7 +214,7 @@ static void plain_write(const struct text *t, const struct verdict_process *p)
 	}
 	prose_fit(name, sizeof(name), name_command(command, sizeof(command), p->seen->command), 40, FIT_HEAD);
 	if (p->loops.n)
-		text_say(t, 0, 3, "pid %d (%s): no stall in %s; the longest took %s.%s%s", p->seen->pid, name,
+		text_say(t, 0, 3, "pid %d (%s): no stall; the longest of %s took %s.%s%s", p->seen->pid, name,
 			 prose_count(ticks, sizeof(ticks), count, "tick"),
 			 time_format(figure, sizeof(figure), longest), p->seen->note ? " " : "",
 			 p->seen->note ? p->seen->note : "");

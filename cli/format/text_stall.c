@@ -67,17 +67,20 @@ static void frame_write(const struct text *t, const struct shown *s)
 {
 	const struct frame *f = s->frame;
 	char function[PROSE_MAX], place[PROSE_MAX] = "", times[32] = "";
-	int room = t->columns - INDENT - FUNCTION_COLUMNS;
+	int room = t->columns - INDENT, column = FUNCTION_COLUMNS;
 	if (s->times > 1)
 		room -= snprintf(times, sizeof(times), " (%d times)", s->times);
-	prose_fit(function, sizeof(function), f->function ? f->function : "?", FUNCTION_COLUMNS - 2,
-		  FIT_TAIL);
 	if (f->file && (!frame_is_native(f) || (f->origin == ORIGIN_USER && f->line > 0)))
-		name_place(t, place, sizeof(place), f->file, f->line, room);
+		name_place(t, place, sizeof(place), f->file, f->line, room - column);
 	else if (f->module)
-		prose_fit(place, sizeof(place), f->module, room, FIT_TAIL);
+		prose_fit(place, sizeof(place), f->module, room - column, FIT_TAIL);
+	/* a long name goes on into what its place leaves free */
+	room -= prose_columns(place) + 2;
+	prose_fit(function, sizeof(function), f->function ? f->function : "?", room, FIT_TAIL);
+	if (prose_columns(function) + 2 > column)
+		column = prose_columns(function) + 2;
 	fprintf(t->out, "%*s%s%*s", INDENT, "", function,
-		*place || *times ? FUNCTION_COLUMNS - prose_columns(function) : 0, "");
+		*place || *times ? column - prose_columns(function) : 0, "");
 	text_paint(t, DIM);
 	fprintf(t->out, "%s%s\n", place, times);
 	text_paint(t, PLAIN);

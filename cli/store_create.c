@@ -33,7 +33,8 @@ bool store_is_open(const char *path)
 
 static int rc_errno(sqlite3 *db, int rc)
 {
-	int system = sqlite3_system_errno(db);
+	/* SQLite forgets it where a commit fails (3.40); errno is still that of the write then */
+	int saved = errno, system = sqlite3_system_errno(db) ? sqlite3_system_errno(db) : saved;
 
 	switch (rc & 0xff) {
 	case SQLITE_FULL:

@@ -85,14 +85,16 @@ static struct arena *arena_map(const char *value)
 	return a;
 }
 
-/* A page that children find empty; before Linux 4.14 they do not, and only fork() is noticed. */
+/* A page that children find empty. Linux before 4.14 cannot: then we stay out. */
 static uint32_t *alive_map(void)
 {
 	uint32_t *p = map_new(4096, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	if (map_failed(p))
 		return NULL;
-	sys_call(SYS_madvise, p, 4096, MADV_WIPEONFORK, 0);
-	return p;
+	if (!sys_call(SYS_madvise, p, 4096, MADV_WIPEONFORK, 0))
+		return p;
+	sys_call(SYS_munmap, p, 4096, 0, 0);
+	return NULL;
 }
 
 /* Takes entry i out of the environment. */

@@ -84,6 +84,29 @@ EXPORT pid_t fork(void)
 	return pid;
 }
 
+EXPORT pid_t _Fork(void)
+{
+	pid_t pid = original._Fork();
+	if (pid == 0)
+		proc_child();
+	return pid;
+}
+
+EXPORT int daemon(int nochdir, int noclose)
+{
+	int result = original.daemon(nochdir, noclose);
+	proc_child(); /* it is another process that comes back; a failure is found by the wiped page */
+	return result;
+}
+
+EXPORT int forkpty(int *fd, char *name, const void *termios, const void *size)
+{
+	int pid = original.forkpty(fd, name, termios, size);
+	if (pid == 0)
+		proc_child();
+	return pid;
+}
+
 EXPORT void _exit(int status)
 {
 	exit_mark();

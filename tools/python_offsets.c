@@ -326,8 +326,6 @@ static void print_debug(void)
 	DEBUG(interp_threads, interpreter_state.threads_head);
 	DEBUG(interp_modules, interpreter_state.imports_modules);
 	DEBUG(interp_gil, interpreter_state.ceval_gil);
-	DEBUG(gil_locked, interpreter_state.gil_runtime_state_locked);
-	DEBUG(gil_last_holder, interpreter_state.gil_runtime_state_holder);
 	DEBUG(tstate_size, thread_state.size);
 	DEBUG(tstate_next, thread_state.next);
 	DEBUG(tstate_interp, thread_state.interp);

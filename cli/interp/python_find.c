@@ -22,6 +22,7 @@
 #define RODATA_MAX (16u << 20)
 #define SEGMENTS_MAX 64
 #define SECTIONS_MAX 1000
+#define VERSION_TEXT 32
 
 static const char *path_base(const char *path)
 {
@@ -95,7 +96,7 @@ static void symbols_read(Elf *elf, int type, uint64_t bias, struct python_symbol
 static bool version_parse(const char *s, size_t n, int *major, int *minor)
 {
 	int end = 0, micro;
-	char copy[32];
+	char copy[VERSION_TEXT];
 	if (n < 5 || n >= sizeof(copy) || (s[0] != '2' && s[0] != '3'))
 		return false;
 	memcpy(copy, s, n);
@@ -112,7 +113,7 @@ static void version_search(Elf *elf, struct python_found *out)
 {
 	Elf_Scn *section = NULL;
 	size_t names = 0;
-	char found[32] = "";
+	char found[VERSION_TEXT] = "";
 	int major = 0, minor = 0;
 	if (elf_getshdrstrndx(elf, &names))
 		return;
@@ -127,14 +128,19 @@ static void version_search(Elf *elf, struct python_found *out)
 			continue;
 		const char *s = data->d_buf, *end = s + data->d_size;
 		while (s < end) {
-			size_t n = strnlen(s, (size_t)(end - s));
+			/* linkers share tails: "3.8.18" may be the end of "/usr/lib/3.8.18" */
+			size_t n = strnlen(s, (size_t)(end - s)), tail = n;
 			int a = 0, b = 0;
-			if (version_parse(s, n, &a, &b) && (out->major ? a == out->major && b == out->minor
-							    : a == 2   ? b == 7
-								       : b >= 3)) {
-				if (found[0] && (strlen(found) != n || memcmp(found, s, n)))
+			while (tail && n - tail < VERSION_TEXT && strchr("0123456789.abrc+", s[tail - 1]))
+				tail--;
+			if (version_parse(s + tail, n - tail, &a, &b) &&
+			    (out->major ? a == out->major && b == out->minor
+			     : a == 2	? b == 7
+					: b >= 3)) {
+				if (found[0] &&
+				    (strlen(found) != n - tail || memcmp(found, s + tail, n - tail)))
 					return;
-				snprintf(found, sizeof(found), "%.*s", (int)n, s);
+				snprintf(found, sizeof(found), "%.*s", (int)(n - tail), s + tail);
 				major = a;
 				minor = b;
 			}

@@ -21,17 +21,17 @@ enum python_attributes {
 };
 
 /* What _Py_DebugOffsets publishes of the fields below. */
-#define PYTHON_DEBUG_FIELDS(FIELD)                                                                          \
-	FIELD(runtime_interpreters_head)                                                                    \
-	FIELD(interp_next)                                                                                  \
-	FIELD(interp_threads) FIELD(interp_modules) FIELD(interp_gil) FIELD(gil_locked)                     \
-		FIELD(gil_last_holder) FIELD(tstate_size) FIELD(tstate_next) FIELD(tstate_interp)           \
-			FIELD(tstate_current_frame) FIELD(tstate_thread_id) FIELD(tstate_native_thread_id)  \
-				FIELD(tstate_datastack_chunk) FIELD(frame_back) FIELD(frame_code)           \
-					FIELD(frame_instruction) FIELD(frame_owner) FIELD(code_filename)    \
-						FIELD(code_name) FIELD(code_qualname) FIELD(code_linetable) \
-							FIELD(code_firstlineno) FIELD(code_adaptive)        \
-								FIELD(object_type)
+/* clang-format off */
+#define PYTHON_DEBUG_FIELDS(FIELD)                                                                              \
+	FIELD(runtime_interpreters_head)                                                                        \
+	FIELD(interp_next) FIELD(interp_threads) FIELD(interp_modules) FIELD(interp_gil)                        \
+	FIELD(tstate_size) FIELD(tstate_next) FIELD(tstate_interp) FIELD(tstate_current_frame)                  \
+	FIELD(tstate_thread_id) FIELD(tstate_native_thread_id) FIELD(tstate_datastack_chunk)                    \
+	FIELD(frame_back) FIELD(frame_code) FIELD(frame_instruction) FIELD(frame_owner)                         \
+	FIELD(code_filename) FIELD(code_name) FIELD(code_qualname) FIELD(code_linetable)                        \
+	FIELD(code_firstlineno) FIELD(code_adaptive)                                                            \
+	FIELD(object_type)
+/* clang-format on */
 
 struct python_layout {
 	int minor, free_threaded;

@@ -27,7 +27,9 @@ static bool candidate(struct search *s, uint64_t object, int depth)
 		return false;
 	uint64_t type = python_u64(head, l->object_type);
 	if (type == at->function) {
-		if (mem_read(s->py->pid, object, head, (size_t)l->function_qualname + 8) ||
+		/* which comes first differs */
+		int last = l->function_code > l->function_qualname ? l->function_code : l->function_qualname;
+		if (mem_read(s->py->pid, object, head, (size_t)last + 8) ||
 		    python_u64(head, l->function_code) != s->code)
 			return false;
 		s->qualname = python_u64(head, l->function_qualname);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * native_dump [-s N] [-k] [-t] PID TID [MODULES]: prints the native stack of a thread N times, sampled by
- * perf event while it runs and from /proc while it is blocked; one frame a line, "FUNCTION MODULE FILE:LINE",
- * "cut" at the end of one that is. -k kills PID between sampling and naming. -t prints what each step cost,
- * to stderr.
+ * native_dump [-s N] [-k] [-t] PID TID: prints the native stack of a thread N times, sampled by perf event
+ * while it runs and from /proc while it is blocked. A line "running -" or "blocked SYSCALL", then one frame a
+ * line (function, module, "inlined" or not, file, line, with tabs between), then "end" or "cut". -k kills PID
+ * between sampling and naming. -t prints what each step cost, to stderr.
  */
 #include <errno.h>
 #include <signal.h>
@@ -18,14 +18,17 @@
 #define SAMPLES_MAX 64
 
 static struct native_sample samples[SAMPLES_MAX];
+static int calls[SAMPLES_MAX]; /* system call, -1: running */
 static int count, want = 1;
 static bool timed;
 
 static void keep(void *arg, const struct native_sample *s)
 {
 	(void)arg;
-	if (count < want)
+	if (count < want) {
+		calls[count] = -1;
 		samples[count++] = *s;
+	}
 }
 
 static void told(const char *what, uint64_t since)
@@ -46,8 +49,8 @@ static void print(struct native *n, const struct native_sample *s)
 	for (int i = 0; i < depth; i++) {
 		int k = native_symbolize(n, pcs[i], i == 0, frames, LENGTH(frames));
 		for (int j = 0; j < k; j++)
-			printf("%s %s%s %s:%d\n", frames[j].function, frames[j].module,
-			       frames[j].inlined ? " inlined" : "", frames[j].file ? frames[j].file : "?",
+			printf("%s\t%s\t%s\t%s\t%d\n", frames[j].function, frames[j].module,
+			       frames[j].inlined ? "inlined" : "", frames[j].file ? frames[j].file : "",
 			       frames[j].line);
 	}
 	told("symbolize", since);
@@ -59,7 +62,7 @@ int main(int argc, char **argv)
 {
 	bool killed = false;
 	uint64_t lost = 0, since, args[6];
-	int c, nr = 0;
+	int c;
 
 	while ((c = getopt(argc, argv, "s:kt")) != -1)
 		if (c == 's')
@@ -94,10 +97,10 @@ int main(int argc, char **argv)
 			perf_sampler_drain(perf, keep, NULL, &lost);
 		if (count < want) {
 			since = now_ns();
-			nr = blocked_sample(pid, tid, &samples[count], args);
+			int nr = blocked_sample(pid, tid, &samples[count], args);
 			if (nr >= 0) {
 				told("blocked_sample", since);
-				count++;
+				calls[count++] = nr;
 			}
 		}
 	}
@@ -111,8 +114,8 @@ int main(int argc, char **argv)
 	}
 	for (int i = 0; i < count; i++) {
 		const struct native_sample *s = &samples[i];
-		const char *name = nr >= 0 ? syscall_name(nr) : NULL;
-		printf("%s %s\n", s->known & 1 ? "running" : "blocked", s->known & 1 || !name ? "-" : name);
+		const char *name = syscall_name(calls[i]);
+		printf("%s %s\n", calls[i] < 0 ? "running" : "blocked", name ? name : "-");
 		print(n, s);
 	}
 	native_close(n);

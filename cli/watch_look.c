@@ -179,7 +179,7 @@ static void look_thread(struct watch *w, struct watch_thread *t, struct watch_st
 		raw.frames = xcalloc((size_t)stack.n, sizeof *raw.frames);
 		memcpy(raw.frames, stack.at, (size_t)stack.n * sizeof *raw.frames);
 	}
-	if (!t->seen.name || (t->name_tries < 6 && w->now >= t->next_name))
+	if (w->now >= t->next_name)
 		watch_thread_name(w, t);
 	look_put(w, s, &raw);
 }

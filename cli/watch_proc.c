@@ -15,7 +15,7 @@
 #include "watch_state.h"
 
 #define TRIES_ABSENT 12u /* looks for an interpreter that is not (yet) in the process, over about 20 s */
-#define NAME_TRIES 6u
+#define NAME_TRIES 6u /* in quick succession; after that, and once it has one, every other second */
 
 void watch_note(struct watch *w, const char *sentence)
 {
@@ -354,7 +354,8 @@ void watch_thread_name(struct watch *w, struct watch_thread *t)
 	bool found = t->proc->interp && !t->proc->ops->thread_name(t->proc->interp, key, name, sizeof name);
 	t->name_tries = found ? NAME_TRIES : t->name_tries + 1;
 	/* a runtime gives its names some time after the thread's birth, and may change them */
-	t->next_name = w->now + (found ? NS : (IDLE_POLL_NS << t->name_tries));
+	t->next_name =
+		w->now + (found || t->name_tries >= NAME_TRIES ? 2 * NS : IDLE_POLL_NS << t->name_tries);
 	if (!found) {
 		if (t->seen.name && t->name_tries > 1)
 			return;
@@ -394,6 +395,8 @@ static void totals_put(struct watch *w)
 		thread_totals(t);
 		if (memcmp(&before, &t->seen, sizeof before))
 			writer_put_thread(w->writer, &t->seen);
+		if (t->proc->interp && w->now >= t->next_name)
+			watch_thread_name(w, t);
 		if (t->loop)
 			watch_loop_put(w, t);
 	}

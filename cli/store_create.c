@@ -190,6 +190,9 @@ static int schema_make(struct store *s)
 		     strcmp((const char *)sqlite3_column_text(wal, 0), "wal") != 0))
 		err = store_fail(s, EOPNOTSUPP, strerror(EOPNOTSUPP));
 	sqlite3_finalize(wal);
+	/* The first look makes the -wal and takes the lock that tells others that it grows, until it is closed. */
+	if (!err)
+		err = store_exec(s, "SELECT count(*) FROM sqlite_master");
 	free(sql);
 	free(tables_sql);
 	return err;

@@ -43,13 +43,13 @@ static size_t commands_sorted(const struct command *out[COMMANDS_MAX])
 
 char *command_hint(char *buf, size_t size, const char *word)
 {
-	const struct command *commands[COMMANDS_MAX];
+	const struct command *commands[COMMANDS_MAX] = {0};
 	const char *names[COMMANDS_MAX];
 	size_t n = commands_sorted(commands);
 	for (size_t i = 0; i < n; i++)
 		names[i] = commands[i]->name;
 	const char *near = nearest(word, names, n);
-	snprintf(buf, size, near ? "; did you mean %s?" : "", near);
+	snprintf(buf, size, "%s%s%s", near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 	return buf;
 }
 
@@ -98,7 +98,7 @@ static void entry_print(FILE *out, int column, const char *name, const char *tex
 
 static void options_print(FILE *out, const char *title, const struct option_row *rows)
 {
-	const struct option_row *sorted[OPTIONS_MAX];
+	const struct option_row *sorted[OPTIONS_MAX] = {0};
 	size_t n = options_sorted(rows, sorted);
 	if (!n)
 		return;
@@ -152,7 +152,7 @@ void help_command(FILE *out, const struct command *c)
 
 static void commands_print(FILE *out)
 {
-	const struct command *commands[COMMANDS_MAX];
+	const struct command *commands[COMMANDS_MAX] = {0};
 	size_t n = commands_sorted(commands);
 	fprintf(out, "Usage: whystall COMMAND [options] ...\n\n%s\n\nCommands:\n", question);
 	for (size_t i = 0; i < n; i++)
@@ -167,7 +167,7 @@ void help_brief(FILE *out)
 
 void help_overview(FILE *out)
 {
-	const struct command *commands[COMMANDS_MAX];
+	const struct command *commands[COMMANDS_MAX] = {0};
 	size_t n = commands_sorted(commands);
 	commands_print(out);
 	options_print(out, "Common options", options_common);
@@ -208,7 +208,7 @@ static void roff_example(FILE *out, const char *line)
 
 static void roff_options(FILE *out, const struct option_row *rows)
 {
-	const struct option_row *sorted[OPTIONS_MAX];
+	const struct option_row *sorted[OPTIONS_MAX] = {0};
 	size_t n = options_sorted(rows, sorted);
 	for (size_t i = 0; i < n; i++) {
 		const struct option_row *row = sorted[i];
@@ -230,7 +230,7 @@ static void roff_options(FILE *out, const struct option_row *rows)
 
 void help_man(FILE *out)
 {
-	const struct command *commands[COMMANDS_MAX];
+	const struct command *commands[COMMANDS_MAX] = {0};
 	size_t n = commands_sorted(commands);
 	fputs(".SH COMMANDS\n", out);
 	for (size_t i = 0; i < n; i++) {

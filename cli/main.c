@@ -14,7 +14,7 @@
 /* The status, unless stdout could not take what was written to it. */
 static int output_check(int status)
 {
-	if (!fflush(stdout) && !ferror(stdout))
+	if ((!fflush(stdout) && !ferror(stdout)) || status == EXIT_BROKEN) /* which has been said */
 		return status;
 	say("cannot write to standard output: %s", strerror(errno));
 	return EXIT_BROKEN;

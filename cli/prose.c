@@ -68,7 +68,7 @@ static int glyph_next(const char **s, const char **from)
 
 int prose_columns(const char *s)
 {
-	const char *from;
+	const char *from = NULL;
 	int columns = 0;
 	for (int width; (width = glyph_next(&s, &from)) >= 0;)
 		columns += width;
@@ -78,7 +78,7 @@ int prose_columns(const char *s)
 /* Copies whole characters while they fit in columns and bytes. */
 static char *glyphs_copy(char *to, const char *end, const char *s, int columns)
 {
-	const char *from;
+	const char *from = NULL;
 	for (int width; (width = glyph_next(&s, &from)) >= 0; columns -= width) {
 		size_t bytes = from ? (size_t)(s - from) : 1;
 		if (width > columns || to + bytes >= end)
@@ -92,7 +92,7 @@ static char *glyphs_copy(char *to, const char *end, const char *s, int columns)
 
 char *prose_fit(char *buf, size_t size, const char *s, int columns, enum fit keep)
 {
-	const char *end = buf + size, *from;
+	const char *end = buf + size, *from = NULL;
 	int have = prose_columns(s), dots = columns > 3 ? 3 : columns > 0 ? columns : 0;
 	if (have <= columns) {
 		glyphs_copy(buf, end, s, columns);
@@ -135,7 +135,7 @@ static void spaces(FILE *out, int n)
 /* Writes one word, breaking it where it reaches the edge. Returns the column it ends at. */
 static int word_write(FILE *out, int columns, int at, int indent, const char *s, const char *end)
 {
-	const char *from;
+	const char *from = NULL;
 	while (s < end) {
 		int width = glyph_next(&s, &from);
 		if (at + width > columns) {
@@ -170,7 +170,7 @@ void prose_wrap(FILE *out, int columns, int at, int indent, const char *s)
 {
 	bool first = true;
 	for (s += strspn(s, " "); *s; s += strspn(s, " ")) {
-		const char *end = word_end(s), *p = s, *from;
+		const char *end = word_end(s), *p = s, *from = NULL;
 		int width = 0;
 		while (p < end)
 			width += glyph_next(&p, &from);

@@ -145,7 +145,10 @@ int report_record(const struct report *r)
 	char why[512] = "";
 	int err = store_load(&seen, r->record, why, sizeof(why)), status = EXIT_FINE;
 	if (err) {
-		say("cannot read %s: %s", r->record, *why ? why : strerror(-err));
+		if (*why)
+			say("%s", why);
+		else
+			say("cannot read %s: %s", r->record, strerror(-err));
 		return EXIT_RECORD;
 	}
 	verdict_make(&verdict, &seen);

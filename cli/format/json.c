@@ -105,7 +105,7 @@ static void thread_write(struct emit *j, const struct obs_thread *t)
 {
 	emit_object(j, NULL);
 	emit_integer(j, "tid", t->tid);
-	emit_string(j, "name", t->name);
+	emit_string(j, "name", t->name && *t->name ? t->name : NULL);
 	seconds_or_null(j, "cpu_s", t->cpu_ns, t->cpu_ns >= 0);
 	if (t->gil_known) {
 		emit_object_flat(j, "gil");

@@ -17,7 +17,8 @@ def cli(binary, tmp_path):
     """cli("report", "-f", "json") -> the finished process, with a state directory of its own."""
 
     def call(*arguments, **more):
-        environment = dict(os.environ, XDG_STATE_HOME=str(tmp_path / "state"), **more.pop("env", {}))
+        environment = dict(os.environ, XDG_STATE_HOME=str(tmp_path / "state"), HOME=str(tmp_path),
+                           TMPDIR=str(tmp_path), **more.pop("env", {}))
         more.setdefault("stdout", subprocess.PIPE)
         return subprocess.run([binary, *map(str, arguments)], stderr=subprocess.PIPE, text=True, timeout=30,
                               env=environment, stdin=subprocess.DEVNULL, **more)
@@ -173,6 +174,7 @@ def test_an_output_that_takes_nothing_is_status_125(cli, record, arguments):
     done = cli(*arguments, record, stdout=write)
     os.close(write)
     assert done.returncode == 125 and "Broken pipe" in done.stderr
+    assert done.stderr.count("\n") == 1
     done = cli("report", "-o", "/dev/full", record)
     assert done.returncode == 125 and "/dev/full: No space left on device" in done.stderr
 

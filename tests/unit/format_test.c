@@ -393,8 +393,7 @@ static const char *hostile(const char *s)
 					    "\t",
 					    "\b\b\b",
 					    "\x7f",
-					    "\xc2\x9b"
-					    "2J",
+					    "\xc2\x9bJ",
 					    "\xff\xfe",
 					    "\xe4\xb8\xad\xe6\x96\x87",
 					    "e\xcc\x81\xcc\x81\xcc\x81",

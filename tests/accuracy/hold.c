@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Native ills for the accuracy set, loaded by ctypes: a function that keeps the GIL (called through PyDLL) and
- * stamps its own hold from inside, so that no hand-over can slip between the stamp and the hold; and a thread of C
- * that holds a pthread mutex, asleep or computing, while the loop waits for it.
+ * Native ills for the accuracy set, loaded by ctypes: a function that keeps the GIL (called through PyDLL)
+ * and stamps its own hold from inside, so that no hand-over can slip between the stamp and the hold; and a
+ * thread of C that holds a pthread mutex, asleep or computing, while the loop waits for it.
  */
 #include <pthread.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -24,6 +25,15 @@ static __attribute__((noinline)) uint64_t spin(uint64_t until)
 	while (now() < until)
 		rounds++;
 	return rounds;
+}
+
+/* stamps[0], stamps[1]: entry and return */
+int stamped_wait(int epoll, struct epoll_event *events, int n, int ms, uint64_t *stamps)
+{
+	stamps[0] = now();
+	int ready = epoll_wait(epoll, events, n, ms);
+	stamps[1] = now();
+	return ready;
 }
 
 /* stamps[0], stamps[1]: from..to */

@@ -219,6 +219,11 @@ def score_segment(score, inside, segment, version):
     """inside: (seconds, piece) of the truth within this segment."""
     if not inside:
         return
+    if segment["cause"] == "runqueue":  # as much of it as the thread was starved is neither right nor wrong
+        for seconds, piece in inside:
+            for figure in PROMISED:
+                score.possible[figure] -= min(seconds, piece.starved / 1e9)
+        inside = [(s - min(s, p.starved / 1e9), p) for s, p in inside]
     right = [(s, p) for s, p in inside if p.cause == segment["cause"]]
     seconds = sum(s for s, _ in right)
     score.right["cause"] += seconds

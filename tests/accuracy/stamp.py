@@ -11,12 +11,14 @@ import json
 import math
 import os
 import random
+import select
 import selectors
 import sys
 import threading
 import time
 
 KEEP = 8_000_000  # ticks from here on are kept, ns
+IN, OUT = select.EPOLLIN, select.EPOLLOUT
 BEAT = 0.005  # every loop has a timer due that often, s
 
 rng = random.Random(int(os.environ.get("STAMP_SEED", "1")))
@@ -46,32 +48,60 @@ def add(type, **fields):
 
 
 class Selector(selectors.EpollSelector):
-    """Stamps the entry and the return of every wait. What the return cannot tell, because the thread may have waited
-    for the GIL before it could look at the clock, the deadline can: a wait that no descriptor ended was over then."""
+    """asyncio's own, and a stamp before and after each wait. Right wherever nobody else wants the GIL or the CPU at
+    that moment; where a timer ended the wait, its deadline is known."""
 
     def __init__(self):
         super().__init__()
-        self.start = self.start_min = 0
-        self.ready = 0
+        self.start = self.ready = 0
 
     def select(self, timeout=None):
         entry = now()
-        if self.start and entry - self.start >= KEEP:
-            add("tick", tid=threading.get_native_id(), start=self.start, start_min=self.start_min, end=entry,
-                ready=self.ready)
+        self.ends(entry)
         events = super().select(timeout)
-        back = now()
-        self.ready = len(events)
-        self.start = self.start_min = back
-        if timeout is not None and not events:
-            self.start = self.start_min = min(back, entry + milliseconds(timeout) * 1_000_000)
-        elif events:
-            self.start_min = entry  # some time between: the scorer knows whether it matters
+        self.begins(entry, now(), milliseconds(timeout), len(events))
         return events
+
+    def ends(self, entry):
+        if self.start and entry - self.start >= KEEP:
+            add("tick", tid=threading.get_native_id(), start=self.start, end=entry, ready=self.ready)
+
+    def begins(self, entry, back, ms, ready):
+        self.ready = ready
+        self.start = back if ready or ms < 0 else min(back, entry + ms * 1_000_000)
+
+
+class NativeSelector(Selector):
+    """The same with the stamps in native code next to the wait: the thread's waiting for the GIL after the wait, and
+    its being preempted when it wakes another thread by letting go of the GIL, are then on the right side."""
+
+    def __init__(self):
+        super().__init__()
+        import ctypes
+
+        self.wait = library()[0].stamped_wait
+        self.events = (ctypes.c_uint32 * 3 * 256)()  # struct epoll_event is packed on x86-64
+        self.stamps = (ctypes.c_uint64 * 2)()
+
+    def select(self, timeout=None):
+        ms = milliseconds(timeout)
+        ready = max(0, self.wait(self.fileno(), self.events, 256, ms, self.stamps))
+        entry, back = self.stamps
+        self.ends(entry)
+        self.begins(entry, back, ms, ready)
+        found = []
+        for events, fd, _ in self.events[:ready]:
+            key = self._key_from_fd(fd)
+            if key:
+                mask = (events & ~IN and selectors.EVENT_WRITE) | (events & ~OUT and selectors.EVENT_READ)
+                found.append((key, mask & key.events))
+        return found
 
 
 def milliseconds(timeout):
     """What selectors.EpollSelector and select.epoll make of a timeout in seconds."""
+    if timeout is None:
+        return -1
     if timeout <= 0:
         return 0
     return -(-math.ceil(math.ceil(timeout * 1e3) * 1e-3 * 1e9) // 1_000_000)
@@ -90,8 +120,7 @@ class Beat:
     def beat(self):
         at = now()
         if self.stamps and self.due and at - self.due >= KEEP and self.own_until < self.due:
-            add("tick", tid=threading.get_native_id(), start=self.due, start_min=self.due - 1_200_000,
-                start_max=self.due + 1_200_000, end=at, ready=0)
+            add("tick", tid=threading.get_native_id(), start=self.due, slack=1_200_000, end=at)
         self.due = now() + int(BEAT * 1e9)
         self.loop.call_later(BEAT, self.beat)
 
@@ -99,12 +128,19 @@ class Beat:
 # --- ills; the name is that of the source line's "# ill: NAME" comment ---
 
 
+def starved():
+    """ns for which this thread was ready to run and had no CPU, since its birth."""
+    with open("/proc/thread-self/schedstat") as f:
+        return int(f.read().split()[1])
+
+
 @contextlib.contextmanager
 def _window(type, **fields):
-    start = now()
+    start, before = now(), starved()
     try:
         yield
     finally:
+        fields["starved"] = starved() - before
         add(type, start=start, end=now(), tid=threading.get_native_id(), thread=threading.current_thread().name,
             **fields)
 
@@ -124,7 +160,7 @@ def _with_beat(window, beat, cause, name):
         yield
     beat.own_until = now()
     if beat.own_until - start >= KEEP:
-        add("tick", tid=threading.get_native_id(), start=start, start_min=start, end=beat.own_until, ready=0)
+        add("tick", tid=threading.get_native_id(), start=start, end=beat.own_until)
 
 
 def gil(name):
@@ -189,6 +225,12 @@ async def calm(seconds=0.06):
     await asyncio.sleep(seconds)
 
 
+async def warm(pool, threads):
+    """Makes an executor start its threads now: a loop that starts one waits for it."""
+    loop = asyncio.get_running_loop()
+    await asyncio.gather(*[loop.run_in_executor(pool, time.sleep, 0.05) for _ in range(threads)])
+
+
 async def ended(*threads):
     while any(t.is_alive() for t in threads):
         await asyncio.sleep(0.02)
@@ -200,16 +242,17 @@ def worker(target, *args, name):
     return thread
 
 
-def run(main, loop=None):
-    """Runs the coroutine function main in a loop that is stamped, and writes the truth at the end."""
-    run_here(main, loop)
+def run(main, loop=None, native=False):
+    """Runs the coroutine function main in a loop that is stamped (`native`: in native code), and writes the truth at
+    the end."""
+    run_here(main, loop, native)
     write()
 
 
-def run_here(main, loop=None):
+def run_here(main, loop=None, native=False):
     """The same for one of several loops, in any thread; write() then comes once at the end."""
     stamps = loop is not None
-    loop = loop or asyncio.SelectorEventLoop(Selector())
+    loop = loop or asyncio.SelectorEventLoop(NativeSelector() if native else Selector())
     asyncio.set_event_loop(loop)
     _loops.append(threading.get_native_id())
 

@@ -13,13 +13,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 Blame = collections.namedtuple("Blame", "file function qualname lines native")
 # holders: {tid: (thread, Blame)}, empty where nobody else is to blame (then blame is the loop's own)
-Piece = collections.namedtuple("Piece", "start end cause holders blame detail")
+# starved: ns of it for which the loop thread had no CPU, which a report may call runqueue
+Piece = collections.namedtuple("Piece", "start end cause holders blame detail starved")
 
 
 class Stall:
     def __init__(self, tick):
         self.tid, self.start, self.end = tick["tid"], tick["start"], tick["end"]
-        self.start_min, self.start_max = tick["start_min"], tick.get("start_max", tick["start"])
+        self.start_min, self.start_max = self.start - tick.get("slack", 0), self.start + tick.get("slack", 0)
         self.pieces = []
 
     seconds = property(lambda self: (self.end - self.start) / 1e9)
@@ -90,12 +91,6 @@ def read(path, program, least):
     stalls = []
     for tick in kinds["tick"]:
         stall = Stall(tick)
-        # A wait that a descriptor ended: if somebody kept the GIL then, its end is only known to be after the hold's
-        # begin; otherwise the stamp after the wait is right.
-        if stall.start_min < stall.start:
-            begun = [h["start"] for h in kinds["hold"] + kinds["run"] if h["cause"] == "gil"
-                     and h["tid"] != stall.tid and h["start"] < stall.start < h["end"] + 1_000_000]
-            stall.start_min = max(stall.start_min, min(begun)) if begun else stall.start
         if stall.end - stall.start_min >= least:
             stall.pieces = pieces(stall, kinds, program)
             stalls.append(stall)
@@ -105,14 +100,15 @@ def read(path, program, least):
 def pieces(stall, kinds, program):
     made, taken = [], []
 
-    def take(start, end, cause, holders, name, detail):
+    def take(start, end, cause, holders, name, detail, starved=0):
         for s, e in without(max(start, stall.start_min), min(end, stall.end), taken):
-            made.append(Piece(s, e, cause, holders, blame_of(program, name), detail))
+            made.append(Piece(s, e, cause, holders, blame_of(program, name), detail, starved))
             taken.append((s, e))
 
     for own in kinds["own"]:
         if own["tid"] == stall.tid:
-            take(own["start"], own["end"], own["cause"], {}, own["name"], own.get("syscall"))
+            take(own["start"], own["end"], own["cause"], {}, own["name"], own.get("syscall"),
+                 own.get("starved", 0) if own["cause"] == "cpu" else 0)
     for wait in kinds["wait"]:
         for hold in kinds["hold"]:
             if wait["tid"] == stall.tid and hold.get("lock") == wait["lock"]:

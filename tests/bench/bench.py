@@ -182,10 +182,9 @@ def memory(bench, quick):
             process.stdout.readline()
             pss[under] = kilobytes(f"/proc/{pid}/smaps", "Pss")
             if under:
-                name = "whystall" if kilobytes(f"/proc/{pid}/smaps", "Size", "memfd:whystall") else "/memfd:"
-                shared = kilobytes(f"/proc/{pid}/smaps", "Pss", "memfd:" + name if name == "whystall" else name)
-                fds = [os.stat(f) for f in glob.glob(f"/proc/{process.pid}/fd/*") if "memfd:" in os.readlink(f)]
-                whole = max((f.st_blocks // 2 for f in fds), default=0)
+                shared = kilobytes(f"/proc/{pid}/smaps", "Pss", "/memfd:whystall")
+                fds = [f for f in glob.glob(f"/proc/{process.pid}/fd/*") if "memfd:whystall" in os.readlink(f)]
+                whole = os.stat(fds[0]).st_blocks // 2
                 pss[under] += whole - shared
                 arena.append(whole)
             stop((process, pid))

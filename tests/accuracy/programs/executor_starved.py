@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: MIT
 """run_in_executor with the default pool: three jobs that each keep the GIL for a while, one after the other."""
 import asyncio
+import ctypes
 
 import stamp
+
+hold = stamp.library()[1].hold_interpreter
+hold.argtypes = [ctypes.c_uint64, ctypes.c_void_p]
 
 
 class Thumbnails:
     @staticmethod
-    def scale(n):
-        with stamp.gil("scale"):
-            return 3 ** n  # ill: scale long_pow
+    def scale(seconds):
+        stamps = (ctypes.c_uint64 * 2)()
+        hold(int(seconds * 1e9), stamps)  # ill: scale hold_interpreter|PyCFuncPtr_call|_call_function_pointer
+        stamp.gil_exactly("scale", *stamps)
 
 
 async def main():
     loop = asyncio.get_running_loop()
-    for n in SIZES:
-        jobs = [loop.run_in_executor(None, Thumbnails.scale, n) for _ in range(3)]
-        await asyncio.gather(*jobs)
+    await stamp.warm(None, 3)
+    for seconds in stamp.durations(4, 30, 120):
+        await asyncio.gather(*[loop.run_in_executor(None, Thumbnails.scale, seconds) for _ in range(3)])
         await stamp.calm()
 
 
-SIZES = [stamp.sized(lambda n: 3 ** n, 80_000, s, 1.585) for s in stamp.durations(3, 30, 90)]
-stamp.run(main)
+stamp.run(main, native=True)

@@ -52,4 +52,4 @@ WORK = [
     (distinct, stamp.sized(lambda n: set(range(n)), 500_000, min(C, 0.15))),
     (in_base_ten, 10 ** stamp.sized(decimal, 20_000, min(D, 0.2), 2)),
 ]
-stamp.run(main)
+stamp.run(main, native=True)

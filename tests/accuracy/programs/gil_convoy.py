@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Eight threads of pure Python: each gives the GIL away after a switch interval, and still the loop queues."""
+import threading
 import time
 
 import stamp
+
+go = threading.Event()
 
 
 def checksum(until):
@@ -13,14 +16,16 @@ def checksum(until):
     return value
 
 
-def shard(until):
+def shard():
+    go.wait()
     with stamp.running("convoy"):
-        checksum(until)
+        checksum(time.monotonic() + 1.2)
 
 
 async def main():
-    until = time.monotonic() + 1.2
-    await stamp.ended(*[stamp.worker(shard, until, name="shard-%d" % i) for i in range(8)])
+    threads = [stamp.worker(shard, name="shard-%d" % i) for i in range(8)]
+    go.set()
+    await stamp.ended(*threads)
 
 
-stamp.run(main)
+stamp.run(main, native=True)

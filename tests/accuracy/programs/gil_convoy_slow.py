@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Four threads of pure Python with a switch interval of 20 ms."""
 import sys
+import threading
 import time
 
 import stamp
+
+go = threading.Event()
 
 sys.setswitchinterval(0.02)
 
@@ -15,14 +18,16 @@ def simulate(until):
             x = (x * 1103515245 + 12345) % 2147483648  # ill: walk
 
 
-def walker(until):
+def walker():
+    go.wait()
     with stamp.running("walk"):
-        simulate(until)
+        simulate(time.monotonic() + 1.2)
 
 
 async def main():
-    until = time.monotonic() + 1.2
-    await stamp.ended(*[stamp.worker(walker, until, name="walker-%d" % i) for i in range(4)])
+    threads = [stamp.worker(walker, name="walker-%d" % i) for i in range(4)]
+    go.set()
+    await stamp.ended(*threads)
 
 
-stamp.run(main)
+stamp.run(main, native=True)

@@ -28,4 +28,4 @@ async def main():
 
 SIZE = stamp.sized(lambda n, d={}: json.dumps(d.setdefault(n, document(n))), 10_000, 1.0)
 DOCUMENTS = [document(int(SIZE * s)) for s in stamp.durations(4, 40, 250)]
-stamp.run(main)
+stamp.run(main, native=True)

@@ -14,4 +14,4 @@ async def main():
 
 
 SIZE = stamp.sized(lambda n: pow(7, n), 80_000, 2.0, 1.585)
-stamp.run(main)
+stamp.run(main, native=True)

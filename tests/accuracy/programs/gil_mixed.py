@@ -6,10 +6,11 @@ import time
 
 import stamp
 
-done = threading.Event()
+go, done = threading.Event(), threading.Event()
 
 
 def pure():
+    go.wait()
     with stamp.running("pure"):
         while not done.is_set():
             for i in range(3000):  # ill: pure
@@ -19,16 +20,19 @@ def pure():
 def native():
     hold = stamp.library()[1].hold_interpreter
     hold.argtypes = [ctypes.c_uint64, ctypes.c_void_p]
+    go.wait()
     for seconds in stamp.durations(6, 60, 250):
         stamps = (ctypes.c_uint64 * 2)()
-        hold(int(seconds * 1e9), stamps)  # ill: native hold_interpreter
+        hold(int(seconds * 1e9), stamps)  # ill: native hold_interpreter|PyCFuncPtr_call|_call_function_pointer
         stamp.gil_exactly("native", *stamps)
         time.sleep(0.1)
     done.set()
 
 
 async def main():
-    await stamp.ended(stamp.worker(pure, name="pure"), stamp.worker(native, name="native"))
+    threads = [stamp.worker(native, name="native"), stamp.worker(pure, name="pure")]
+    go.set()
+    await stamp.ended(*threads)
 
 
-stamp.run(main)
+stamp.run(main, native=True)

@@ -10,7 +10,7 @@ PATTERN = re.compile(r"(?:a|aa)*b")
 
 def validate(text):
     with stamp.gil("match"):
-        return PATTERN.match(text)  # ill: match sre_ucs1_match
+        return PATTERN.match(text)  # ill: match sre_ucs1_match|_sre_SRE_Pattern_match|pattern_match
 
 
 def requests(texts):
@@ -34,4 +34,4 @@ async def main():
 
 
 TEXTS = [text_for(0.05), text_for(0.1), text_for(0.2)]
-stamp.run(main)
+stamp.run(main, native=True)

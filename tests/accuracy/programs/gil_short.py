@@ -13,7 +13,7 @@ class Codec:
 
     def encode(self, seconds):
         stamps = (ctypes.c_uint64 * 2)()
-        self.hold(int(seconds * 1e9), stamps)  # ill: encode hold_interpreter
+        self.hold(int(seconds * 1e9), stamps)  # ill: encode hold_interpreter|PyCFuncPtr_call|_call_function_pointer
         stamp.gil_exactly("encode", *stamps)
 
 
@@ -27,4 +27,4 @@ async def main():
     await stamp.ended(stamp.worker(encoder, Codec(), name="encoder"))
 
 
-stamp.run(main)
+stamp.run(main, native=True)

@@ -27,4 +27,4 @@ async def main():
 
 SAMPLE = shuffled(200_000)
 BATCHES = [shuffled(stamp.sized(lambda n: sorted(SAMPLE[:n]), 100_000, s, 1.15)) for s in stamp.durations(5, 40, 200)]
-stamp.run(main)
+stamp.run(main, native=True)

@@ -40,4 +40,4 @@ async def main():
 
 CONFIG = uvicorn.Config(api, log_level="warning", lifespan="off")
 CONFIG.load()  # its imports take longer than a tick may
-stamp.run(main)
+stamp.run(main, native=True)

@@ -24,4 +24,4 @@ async def main():
     await asyncio.gather(*[loop.run_in_executor(None, time.sleep, 0.05) for _ in range(8)])
 
 
-stamp.run(main)
+stamp.run(main, native=True)

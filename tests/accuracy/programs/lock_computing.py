@@ -19,7 +19,7 @@ def reindex(seconds):
 
 def indexer(plan):
     for seconds in plan:
-        with lock, stamp.holding("index", "reindex", "sem"):
+        with lock, stamp.holding("index", "reindex", "sem"), stamp.running("reindex"):
             held.set()
             reindex(seconds)
         time.sleep(0.08)
@@ -40,4 +40,4 @@ async def main():
             lookup()
 
 
-stamp.run(main)
+stamp.run(main, native=True)

@@ -32,4 +32,4 @@ async def main():
         await stamp.calm()
 
 
-stamp.run(main)
+stamp.run(main, native=True)

@@ -41,4 +41,4 @@ async def main():
             quote(plan.pop())
 
 
-stamp.run(main)
+stamp.run(main, native=True)

@@ -26,7 +26,7 @@ def crunch(plan):
         go.clear()
         time.sleep(before / 2)
         stamps = (ctypes.c_uint64 * 2)()
-        hold(int((before / 2 + seconds) * 1e9), stamps)  # ill: crunch hold_interpreter
+        hold(int((before / 2 + seconds) * 1e9), stamps)  # ill: crunch hold_interpreter|PyCFuncPtr_call|_call_function_pointer
         stamp.gil_exactly("crunch", *stamps)
 
 
@@ -39,4 +39,4 @@ async def main():
         await stamp.calm(0.1)
 
 
-stamp.run(main)
+stamp.run(main, native=True)

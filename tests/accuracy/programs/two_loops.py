@@ -28,7 +28,7 @@ def scan():
     for seconds in stamp.durations(3, 60, 300):
         time.sleep(0.12)
         stamps = (ctypes.c_uint64 * 2)()
-        hold(int(seconds * 1e9), stamps)  # ill: scan hold_interpreter
+        hold(int(seconds * 1e9), stamps)  # ill: scan hold_interpreter|PyCFuncPtr_call|_call_function_pointer
         stamp.gil_exactly("scan", *stamps)
 
 
@@ -46,8 +46,8 @@ async def second():
     parse(0.05)
 
 
-thread = threading.Thread(target=stamp.run_here, args=(second,), name="background-loop")
+thread = threading.Thread(target=stamp.run_here, args=(second, None, True), name="background-loop")
 thread.start()
-stamp.run_here(first)
+stamp.run_here(first, native=True)
 thread.join()
 stamp.write()

@@ -30,7 +30,7 @@ def crunch():
     hold.argtypes = [ctypes.c_uint64, ctypes.c_void_p]
     for seconds in stamp.durations(4, 60, 400):
         stamps = (ctypes.c_uint64 * 2)()
-        hold(int(seconds * 1e9), stamps)  # ill: crunch hold_interpreter
+        hold(int(seconds * 1e9), stamps)  # ill: crunch hold_interpreter|PyCFuncPtr_call|_call_function_pointer
         stamp.gil_exactly("crunch", *stamps)
         time.sleep(0.1)
 

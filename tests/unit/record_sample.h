@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <unistd.h>
+
 #include "cli/store.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* structs grow at their ends */
@@ -114,6 +116,15 @@ static inline int sample_put(struct store *s)
 	sample = (struct obs_sample){2, 1, 1020 * NS, RUN_RUNNING, NULL, NULL, 0, -1, -1};
 	err |= store_add_sample(s, &sample);
 	return err;
+}
+
+/* A directory of the test's own. 0 or -1. */
+static inline int sample_place(char *buf, size_t size)
+{
+	const char *base = getenv("TMPDIR");
+
+	snprintf(buf, size, "%s/whystall-test.XXXXXX", base ? base : P_tmpdir);
+	return mkdtemp(buf) ? 0 : -1;
 }
 
 /* A whole, closed one. */

@@ -17,8 +17,8 @@
 
 #include <cmocka.h>
 
-static char place[] = "/tmp/store_damage.XXXXXX";
-static char whole[64], path[64];
+static char place[512];
+static char whole[600], path[600];
 static char why[1024];
 static struct observations o;
 static char *bytes; /* of a whole record */
@@ -264,7 +264,7 @@ static void test_harmless(void **state)
 static void test_unclosed(void **state)
 {
 	(void)state;
-	char wal[80], *main_bytes;
+	char wal[620], *main_bytes;
 	struct store *s;
 	pid_t pid;
 	int status;
@@ -295,7 +295,7 @@ static void test_unclosed(void **state)
 static int begin(void **state)
 {
 	(void)state;
-	if (!mkdtemp(place))
+	if (sample_place(place, sizeof(place)))
 		return -1;
 	snprintf(whole, sizeof(whole), "%s/whole #1?%%.whystall",
 		 place); /* a name that means something in a URI */
@@ -310,7 +310,7 @@ static int begin(void **state)
 static int end(void **state)
 {
 	(void)state;
-	char command[128];
+	char command[620];
 
 	free(bytes);
 	snprintf(command, sizeof(command), "rm -rf %s", place);

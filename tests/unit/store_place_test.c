@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-static char home[] = "/tmp/store_place.XXXXXX";
+static char home[512];
 static char buf[PATH_MAX], want[PATH_MAX];
 static char why[1024];
 
@@ -216,13 +216,13 @@ static void test_read_only_directory(void **state)
 static int begin(void **state)
 {
 	(void)state;
-	return mkdtemp(home) ? 0 : -1;
+	return sample_place(home, sizeof(home));
 }
 
 static int end(void **state)
 {
 	(void)state;
-	char command[128];
+	char command[620];
 
 	snprintf(command, sizeof(command), "rm -rf %s", home);
 	return system(command);

@@ -19,8 +19,8 @@
 
 #include <cmocka.h>
 
-static char place[] = "/tmp/store_test.XXXXXX";
-static char path[64];
+static char place[512];
+static char path[600];
 static char why[1024];
 static struct observations o;
 
@@ -52,7 +52,7 @@ static void load(void)
 
 static bool beside(const char *suffix)
 {
-	char name[128];
+	char name[620];
 
 	snprintf(name, sizeof(name), "%s%s", path, suffix);
 	return access(name, F_OK) == 0;
@@ -598,20 +598,23 @@ static void test_performance(void **state)
 static int begin(void **state)
 {
 	(void)state;
-	return mkdtemp(place) ? 0 : -1;
+	return sample_place(place, sizeof(place));
 }
 
 static int end(void **state)
 {
 	(void)state;
-	char command[128];
+	char command[620];
 
 	snprintf(command, sizeof(command), "rm -rf %s", place);
 	return system(command);
 }
 
-int main(void)
+/* --schema: what doc/record.md has to show */
+int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "--schema") == 0)
+		return fputs(schema_sql(), stdout) < 0;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_round_trip, fresh),
 		cmocka_unit_test_setup(test_replace_and_drop, fresh),

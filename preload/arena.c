@@ -139,7 +139,8 @@ static bool arena_start(char **variable)
 	int32_t tid = (int32_t)sys_call(SYS_gettid, 0, 0, 0, 0);
 	int32_t pid = (int32_t)sys_call(SYS_getpid, 0, 0, 0, 0);
 	uint32_t *alive = alive_map();
-	if (!alive || tid_read() != tid || !clock_read()) {
+	shim.main_tid = tid;
+	if (!alive || (tid_field() && tid_field() != tid) || tid_read() != tid || !clock_read()) {
 		sys_call(SYS_munmap, a, sizeof(*a), 0, 0);
 		return false;
 	}

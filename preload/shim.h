@@ -51,7 +51,8 @@ struct shim {
 	uint32_t *alive;
 	uint32_t epoch;	      /* rises in every child: tells stale thread variables from good ones */
 	uint32_t thread_hint; /* where to look for a free thread slot */
-	char variable[64];    /* WHYSTALL_ARENA=..., for children */
+	int32_t main_tid;
+	char variable[64]; /* WHYSTALL_ARENA=..., for children */
 	int (*clock)(int, void *);
 };
 extern struct shim shim HIDDEN;
@@ -115,6 +116,8 @@ void self_end(void) HIDDEN;
 uint64_t clock_read(void) HIDDEN;
 /* The caller's tid, from the C library's own bookkeeping. */
 int32_t tid_read(void) HIDDEN;
+int32_t tid_field(void) HIDDEN; /* as it is there, 0 if nobody has filled it in */
+uint64_t pthread_pointer(void) HIDDEN;
 
 /* Puts this process into a slot of the arena: at start-up (parent NULL) and in a child. */
 bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid) HIDDEN;

@@ -22,7 +22,25 @@ uint64_t clock_read(void)
 	return (uint64_t)t.s * 1000000000u + (uint64_t)t.ns;
 }
 
-/* glibc writes the locking thread's tid into a mutex (__owner): a tid without a system call. */
+/* struct pthread's tid: glibc's nptl/descr.h, behind the tcbhead_t of sysdeps/x86_64/nptl/tls.h (704 bytes)
+ * and a list_t; there since 2.11 at least, and looked at by shim_start before it is believed. */
+#define PTHREAD_TID 720
+
+uint64_t pthread_pointer(void)
+{
+	uint64_t self_pointer;
+	__asm__("mov %%fs:0x10, %0" : "=r"(self_pointer)); /* tcbhead_t.self: pthread_self() */
+	return self_pointer;
+}
+
+int32_t tid_field(void)
+{
+	return *(const volatile int32_t *)(pthread_pointer() + PTHREAD_TID);
+}
+
+/* A tid without a system call: glibc writes the locking thread's into a mutex (__owner). Before 2.34 a
+ * process without libpthread has only a mutex that does nothing; its one thread is known, and in its children
+ * fork() has filled in the field that libpthread would use. */
 int32_t tid_read(void)
 {
 	pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
@@ -30,7 +48,10 @@ int32_t tid_read(void)
 		return 0;
 	int32_t tid = m.__data.__owner;
 	libc_mutex_unlock(&m);
-	return tid;
+	if (tid)
+		return tid;
+	tid = tid_field();
+	return tid ? tid : shim.main_tid;
 }
 
 static bool state_take(uint32_t *state)
@@ -183,7 +204,7 @@ struct self *self_claim(void)
 		t->serial++;
 		t->proc = (uint32_t)(shim.proc - shim.arena->proc);
 		t->tid = tid;
-		t->pthread = (uint64_t)pthread_self();
+		t->pthread = pthread_pointer();
 		t->start = clock_read();
 		store(shim.thread_hint, i + 1);
 		release(t->state, THREAD_LIVE);

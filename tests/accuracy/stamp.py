@@ -136,12 +136,15 @@ def starved():
 
 @contextlib.contextmanager
 def _window(type, **fields):
-    start, before = now(), starved()
+    before = starved() if type == "own" else 0
+    start = now()
     try:
         yield
     finally:
-        fields["starved"] = starved() - before
-        add(type, start=start, end=now(), tid=threading.get_native_id(), thread=threading.current_thread().name,
+        end = now()
+        if type == "own":
+            fields["starved"] = starved() - before
+        add(type, start=start, end=end, tid=threading.get_native_id(), thread=threading.current_thread().name,
             **fields)
 
 

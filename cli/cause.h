@@ -11,7 +11,7 @@
 
 enum span_kind {
 	SPAN_LOCK,     /* waited for a lock: wait is set */
-	SPAN_CALL,     /* was in a call: wait is set */
+	SPAN_CALL,     /* was in a call that blocks */
 	SPAN_RUNNING,  /* had a CPU */
 	SPAN_RUNNABLE, /* wanted one */
 	SPAN_UNKNOWN,
@@ -20,8 +20,9 @@ enum span_kind {
 struct span {
 	enum span_kind kind;
 	uint64_t start_ns, end_ns;
-	const struct obs_wait *wait;
+	const struct obs_wait *wait; /* NULL: of a call that only looks saw */
 	const struct obs_lock *lock;
+	const char *syscall, *target; /* SPAN_CALL */
 };
 
 struct judge; /* stall.c's: what the causes ask the observations through */

@@ -54,7 +54,7 @@ static bool spans_join(const struct span *a, const struct span *b)
 {
 	if (a->kind != b->kind || a->lock != b->lock || a->end_ns != b->start_ns)
 		return false;
-	return a->kind != SPAN_CALL || a->wait->syscall == b->wait->syscall;
+	return a->kind != SPAN_CALL || a->syscall == b->syscall;
 }
 
 static void stall_judge(const struct judge *j, struct verdict_stall *out)

@@ -91,9 +91,9 @@ static void span_add(spans_t *out, enum span_kind kind, uint64_t start, uint64_t
 	s->end_ns = end;
 }
 
-/* The time between two waits, [start, end]: of all such time in this stall the shares `running` and
+/* Time outside waits and calls, [start, end]: of all such time in this stall the shares `running` and
  * `runnable` are known; the rest is unknown. The order within is not. */
-static void gap_add(spans_t *out, uint64_t start, uint64_t end, double running, double runnable)
+static void busy_add(spans_t *out, uint64_t start, uint64_t end, double running, double runnable)
 {
 	double length = (double)(end - start);
 	uint64_t ran = (uint64_t)(length * running), wanted = (uint64_t)(length * runnable);
@@ -104,13 +104,79 @@ static void gap_add(spans_t *out, uint64_t start, uint64_t end, double running, 
 	span_add(out, SPAN_UNKNOWN, start + ran + wanted, end);
 }
 
+/* The loop thread's looks in [start, end], each for the time nearest to it: where it was blocked in a call
+ * that nobody stamped, that is what it did. Calls each with the part of the gap and the look (NULL: it was
+ * not blocked). */
+struct gap {
+	const struct judge *judge;
+	uint64_t start, end;
+};
+static void gap_walk(const struct gap *g, void (*part)(void *, uint64_t, uint64_t, const struct obs_sample *),
+		     void *arg)
+{
+	const struct judge *j = g->judge;
+	const struct obs_sample *last = NULL;
+	uint64_t at = g->start;
+	for (size_t i = 0; i < j->sample_count; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		if (s->thread != j->loop_thread || s->time_ns < g->start || s->time_ns > g->end)
+			continue;
+		const char *was = last && last->run == RUN_BLOCKED ? last->syscall : NULL;
+		const char *is = s->run == RUN_BLOCKED ? s->syscall : NULL;
+		if (last && was != is) {
+			uint64_t middle = last->time_ns + (s->time_ns - last->time_ns) / 2;
+			part(arg, at, middle, was ? last : NULL);
+			at = middle;
+		}
+		last = s;
+	}
+	part(arg, at, g->end, last && last->run == RUN_BLOCKED && last->syscall ? last : NULL);
+}
+
+static void part_length(void *arg, uint64_t start, uint64_t end, const struct obs_sample *blocked)
+{
+	*(uint64_t *)arg += blocked ? 0 : end - start;
+}
+
+struct adding {
+	spans_t *out;
+	double running, runnable;
+};
+
+static void part_add(void *arg, uint64_t start, uint64_t end, const struct obs_sample *blocked)
+{
+	struct adding *a = arg;
+	if (!blocked) {
+		busy_add(a->out, start, end, a->running, a->runnable);
+		return;
+	}
+	if (end <= start)
+		return;
+	span_add(a->out, SPAN_CALL, start, end);
+	struct span *span = &a->out->at[a->out->n - 1];
+	span->syscall = blocked->syscall;
+	span->target = blocked->target;
+}
+
+static void gap_add(const struct judge *j, spans_t *out, uint64_t start, uint64_t end, double running,
+		    double runnable)
+{
+	struct adding adding = {out, running, runnable};
+	gap_walk(&(struct gap){j, start, end}, part_add, &adding);
+}
+
 /* How much of the time outside waits the loop thread ran, and how much it wanted to. */
 static void gap_shares(const struct judge *j, double *running, double *runnable)
 {
 	const struct obs_stall *s = j->stall;
-	uint64_t gap = s->end_ns - s->start_ns;
-	for (size_t i = 0; i < j->wait_count; i++)
-		gap -= j->waits[i].end_ns - j->waits[i].start_ns;
+	uint64_t gap = 0, at = s->start_ns;
+	for (size_t i = 0; i < j->wait_count; i++) {
+		if (j->waits[i].start_ns > at)
+			gap_walk(&(struct gap){j, at, j->waits[i].start_ns}, part_length, &gap);
+		at = j->waits[i].end_ns > at ? j->waits[i].end_ns : at;
+	}
+	if (s->end_ns > at)
+		gap_walk(&(struct gap){j, at, s->end_ns}, part_length, &gap);
 	*running = 1;
 	*runnable = 0;
 	if (!gap)
@@ -140,15 +206,17 @@ void timeline_make(const struct judge *j, spans_t *out)
 		if (end <= start)
 			continue;
 		if (start > at)
-			gap_add(out, at, start, running, runnable);
+			gap_add(j, out, at, start, running, runnable);
 		struct span *span = vec_push(out);
 		span->kind = wait->what == WAIT_LOCK ? SPAN_LOCK : SPAN_CALL;
 		span->start_ns = start;
 		span->end_ns = end;
 		span->wait = wait;
 		span->lock = judge_lock(j, wait->lock);
+		span->syscall = wait->syscall;
+		span->target = wait->target;
 		at = end;
 	}
 	if (at < s->end_ns)
-		gap_add(out, at, s->end_ns, running, runnable);
+		gap_add(j, out, at, s->end_ns, running, runnable);
 }

@@ -158,7 +158,7 @@ static void look_thread(struct watch *w, struct watch_thread *t, struct watch_st
 	}
 	stack.n = 0;
 	if (p->interp) {
-		struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot->pthread};
+		struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot ? t->slot->pthread : 0};
 		int result = p->ops->stack(p->interp, key, &stack);
 		if (result)
 			stack.n = 0;
@@ -312,6 +312,6 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 	}
 	if (now.owner && now.owner != (uint32_t)t->seen.tid)
 		holder = watch_thread_of(w, t->proc, (int)now.owner);
-	if (holder && holder->live)
+	if (holder)
 		look_thread(w, holder, s, true, true);
 }

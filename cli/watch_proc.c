@@ -15,7 +15,7 @@
 #include "watch_state.h"
 
 #define TRIES_ABSENT 12u /* looks for an interpreter that is not (yet) in the process, over about 20 s */
-#define NAME_TRIES 6u /* in quick succession; after that, and once it has one, every other second */
+#define NAME_TRIES 6u	 /* in quick succession; after that, and once it has one, every other second */
 
 void watch_note(struct watch *w, const char *sentence)
 {
@@ -40,14 +40,6 @@ struct watch_lock *watch_lock_of(struct watch *w, struct watch_proc *p, uint64_t
 	struct obs_lock seen = {.id = l->id, .process = p->seen.id, .kind = kind, .address = address};
 	writer_put_lock(w->writer, &seen);
 	return l;
-}
-
-struct watch_thread *watch_thread_of(struct watch *w, struct watch_proc *p, int tid)
-{
-	for (size_t i = w->threads.n; i-- > 0;)
-		if (w->threads.at[i]->proc == p && w->threads.at[i]->seen.tid == tid)
-			return w->threads.at[i];
-	return NULL;
 }
 
 /* The interpreter's lock becomes one that the shim stamps. */
@@ -214,9 +206,14 @@ static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, b
 
 static void threads_end(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
 {
-	for (size_t i = 0; i < w->threads.n; i++)
-		if (w->threads.at[i]->proc == p)
-			thread_end(w, w->threads.at[i], when, cut);
+	for (size_t i = 0; i < w->threads.n; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (t->proc != p)
+			continue;
+		if (!t->slot)
+			thread_close(w, t);
+		thread_end(w, t, when, cut);
+	}
 }
 
 static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
@@ -350,7 +347,7 @@ static void thread_new(struct watch *w, uint32_t index)
 void watch_thread_name(struct watch *w, struct watch_thread *t)
 {
 	char name[256] = "", path[64], *comm = NULL;
-	struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot->pthread};
+	struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot ? t->slot->pthread : 0};
 	bool found = t->proc->interp && !t->proc->ops->thread_name(t->proc->interp, key, name, sizeof name);
 	t->name_tries = found ? NAME_TRIES : t->name_tries + 1;
 	/* a runtime gives its names some time after the thread's birth, and may change them */
@@ -370,6 +367,36 @@ void watch_thread_name(struct watch *w, struct watch_thread *t)
 		t->seen.name = intern(name);
 		writer_put_thread(w->writer, &t->seen);
 	}
+}
+
+/* A thread that has not met the shim's slow paths has no slot, but may hold the lock that a loop waits for.
+ */
+static struct watch_thread *thread_slotless(struct watch *w, struct watch_proc *p, int tid)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/task/%d", p->pid, tid);
+	if (tid <= 0 || access(path, F_OK))
+		return NULL;
+	struct watch_thread *t = xcalloc(1, sizeof *t);
+	*vec_push(&w->threads) = t;
+	t->seen.id = ++w->next_id;
+	t->seen.start_ns = w->now;
+	t->seen.process = p->seen.id;
+	t->seen.tid = t->seen.ns_tid = tid;
+	t->seen.cpu_ns = -1;
+	t->proc = p;
+	t->schedstat = -1;
+	watch_thread_name(w, t);
+	writer_put_thread(w->writer, &t->seen);
+	return t;
+}
+
+struct watch_thread *watch_thread_of(struct watch *w, struct watch_proc *p, int tid)
+{
+	for (size_t i = w->threads.n; i-- > 0;)
+		if (w->threads.at[i]->proc == p && w->threads.at[i]->seen.tid == tid)
+			return w->threads.at[i];
+	return thread_slotless(w, p, tid);
 }
 
 static void process_gone(struct watch *w, struct watch_proc *p)

@@ -13,8 +13,8 @@ static bool syscall_claims(const struct span *span)
 
 static void syscall_judge(const struct judge *j, const struct span *span, struct segment *segment)
 {
-	segment->syscall = span->wait->syscall;
-	segment->target = span->wait->target;
+	segment->syscall = span->syscall;
+	segment->target = span->target;
 	blame_loop(j, span->start_ns, span->end_ns, segment->syscall, &segment->culprit, &segment->stack);
 	for (size_t i = 0; !segment->target && i < j->sample_count; i++)
 		if (j->samples[i].thread == j->loop_thread && j->samples[i].syscall == segment->syscall &&

@@ -65,13 +65,14 @@ void gil_give_up(struct self *s)
 	now_end(s, &running);
 }
 
-static void gil_take(struct self *s, int lock, uint64_t now, enum hook hook)
+static void gil_take(struct self *s, int lock, uint64_t now)
 {
 	struct arena_lock *l = &shim.locks[lock];
 	struct arena_thread *t = s->slot;
 	if (s->gil == lock + 1) {
 		uint64_t start = t->lock_wait_start;
 		uint32_t owner = s->gil_now.owner;
+		enum hook hook = s->gil_now.hook; /* of the wait */
 		store(t->lock_waits, t->lock_waits + 1);
 		store(t->lock_waited_ns, t->lock_waited_ns + (now - start));
 		gil_give_up(s);
@@ -109,5 +110,5 @@ void gil_signal(struct self *s, int lock, uint64_t cond, enum hook hook)
 	if (relaxed(shim.locks[lock].freed) == cond)
 		gil_free(s, lock, now, hook);
 	else
-		gil_take(s, lock, now, hook);
+		gil_take(s, lock, now);
 }

@@ -10,7 +10,9 @@
 #include "loop.h"
 #include "original.h"
 
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized" /* poll's argument is declared as only written to */
+#endif
 
 #define EXPORT __attribute__((visibility("default")))
 

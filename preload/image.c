@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A program takes the shim if it is a 64-bit x86 ELF file, dynamically linked, whose interpreter is glibc's,
- * that changes no user or group, and that does not link gcc's libasan (which refuses to run unless it is
+ * that changes no user or group, and that does not link a libasan (which refuses to run unless it is
  * loaded first); or a script whose interpreter is such. Where that cannot be told (it cannot be read) the
  * answer is no.
  */
@@ -56,7 +56,7 @@ static uint64_t file_offset(const struct segments *s, uint64_t address)
 	return 0;
 }
 
-/* Does it link gcc's AddressSanitizer? */
+/* Does it link AddressSanitizer as a library? It must come first. */
 static bool links_asan(int fd, const struct segments *s)
 {
 	uint64_t strings = 0, n = s->dynamic.p_filesz / sizeof(Elf64_Dyn);
@@ -71,7 +71,7 @@ static bool links_asan(int fd, const struct segments *s)
 				strings = file_offset(s, d.d_un.d_ptr);
 			if (pass == 1 && d.d_tag == DT_NEEDED && strings &&
 			    read_text(fd, name, sizeof(name), strings + d.d_un.d_val) &&
-			    text_begins(name, "libasan.so"))
+			    (text_begins(name, "libasan.so") || text_begins(name, "libclang_rt.asan")))
 				return true;
 		}
 	return false;

@@ -15,24 +15,37 @@ static uint64_t sem_word(const sem_t *sem)
 	return __atomic_load_n((const uint64_t *)sem, __ATOMIC_RELAXED);
 }
 
+/* Entries of an earlier process in this slot count as empty: `spare` is the serial of the process that wrote
+ * one. */
+static bool sem_is(const struct arena_sem *e, uint64_t address)
+{
+	return relaxed(e->address) == address && relaxed(e->spare) == shim.proc->serial;
+}
+
+static bool sem_claim(struct arena_sem *e, uint64_t address)
+{
+	uint64_t old = relaxed(e->address);
+	if (old && relaxed(e->spare) == shim.proc->serial)
+		return false;
+	if (!__atomic_compare_exchange_n(&e->address, &old, address, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		return old == address;
+	store(e->since, 0);
+	release(e->spare, shim.proc->serial);
+	return true;
+}
+
 static struct arena_sem *sem_find(const sem_t *sem, bool make)
 {
 	uint64_t address = (uintptr_t)sem;
 	uint32_t h = (uint32_t)((address >> 4) * 0x9e3779b97f4a7c15ull >> 32);
 	struct arena_sem *table = shim.proc->sem;
-	for (uint32_t i = 0; i < SEM_PROBE; i++) {
-		struct arena_sem *e = &table[(h + i) % ARENA_SEMS];
-		if (relaxed(e->address) == address)
-			return e;
-	}
-	for (uint32_t i = 0; make && i < SEM_PROBE; i++) {
-		struct arena_sem *e = &table[(h + i) % ARENA_SEMS];
-		uint64_t empty = 0;
-		if (__atomic_compare_exchange_n(&e->address, &empty, address, false, __ATOMIC_ACQ_REL,
-						__ATOMIC_RELAXED) ||
-		    empty == address)
-			return e;
-	}
+	for (uint32_t i = 0; i < SEM_PROBE; i++)
+		if (sem_is(&table[(h + i) % ARENA_SEMS], address))
+			return &table[(h + i) % ARENA_SEMS];
+	for (uint32_t i = 0; make && i < SEM_PROBE; i++)
+		if (sem_claim(&table[(h + i) % ARENA_SEMS], address))
+			return &table[(h + i) % ARENA_SEMS];
 	if (make)
 		__atomic_fetch_add(&shim.proc->sems_lost, 1, __ATOMIC_RELAXED);
 	return NULL;

@@ -149,6 +149,7 @@ void proc_child(void)
 	struct arena_thread *old = self.slot;
 	int32_t tid = tid_read();
 	shim.epoch++;
+	shim.main_tid = tid;
 	memset(&self, 0, sizeof(self));
 	/* A raw clone() leaves the parent's tid in glibc's books: then we do not know who we are. */
 	if (!tid || (known && tid == old->tid) || tid == parent->pid || shim.arena->off ||
@@ -289,7 +290,7 @@ void now_begin(struct self *s, struct now *before, enum arena_now what, enum hoo
 	       uint64_t object, uint32_t owner, uintptr_t frame)
 {
 	struct arena_thread *t = s->slot;
-	memset(before, 0, sizeof(*before));
+	*before = (struct now){0};
 	s->busy = 1;
 	compiler_barrier();
 	/* Stacks grow down: whoever set `now` is still below us only if its frame is above ours. */

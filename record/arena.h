@@ -103,7 +103,7 @@ struct arena_sem {
 	uint64_t address;
 	uint64_t since; /* of the last take, 0: free */
 	uint32_t taker; /* tid */
-	uint32_t spare;
+	uint32_t spare; /* serial of the process that wrote this entry; another's is empty */
 };
 
 struct arena_proc {

@@ -83,3 +83,10 @@ def test_the_interpreters_lock(shim, program, tmp_path):
     assert threads[hold["tid"]]["lock_longest_ns"] == length(hold)
     process = seen.processes[0]
     assert process["holder"] == 0 and process["waiters"] == 0
+
+
+def test_a_full_ring_counts_what_it_drops(shim, program):
+    seen = shim(program("shim_loop"), "many", options=["-n", "-t", "0"])
+    thread = loop_thread(seen)
+    assert len(seen.events) == 512 and thread["ticks"] == thread["counted"] == 1999
+    assert thread["dropped"] == 2 * 1999 - 512  # of every wait but the first, its tick and its return

@@ -222,6 +222,8 @@ int main(int argc, char **argv)
 		deadline();
 	else if (!strcmp(argv[1], "closes"))
 		closes(atoi(argv[2]));
+	else if (!strcmp(argv[1], "many"))
+		waits(ep, 2000, 0);
 	else if (!strcmp(argv[1], "gil"))
 		gil(argv[2]);
 	return 0;

@@ -12,6 +12,9 @@
  */
 #include <Python.h>
 #include <frameobject.h>
+#if PY_VERSION_HEX < 0x030b0000
+#include <opcode.h>
+#endif
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -210,10 +213,18 @@ static void print_code(void)
 	OFFSET(function_qualname, PyFunctionObject, func_qualname);
 	OFFSET(method_function, PyMethodObject, im_func);
 	OFFSET(wrapper_wrapped, struct wrapper_object, wrapped);
-#if PY_VERSION_HEX >= 0x030b0000 /* the code object has it */
+#if PY_VERSION_HEX >= 0x030b0000 /* the code object has its qualified name */
 	ABSENT(generator_code);
 	ABSENT(generator_qualname);
+	ABSENT(code_consts);
+	ABSENT(op_load_const);
+	ABSENT(op_make_function);
+	ABSENT(op_extended_arg);
 #else
+	OFFSET(code_consts, PyCodeObject, co_consts);
+	put("op_load_const", LOAD_CONST);
+	put("op_make_function", MAKE_FUNCTION);
+	put("op_extended_arg", EXTENDED_ARG);
 	OFFSET(generator_code, PyGenObject, gi_code);
 	OFFSET(generator_qualname, PyGenObject, gi_qualname);
 #endif

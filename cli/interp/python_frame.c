@@ -17,6 +17,11 @@
 #define HEAD 128 /* bytes of a frame that we look at */
 #define COPY_MAX (64u << 10)
 #define COPIES 24
+/* How often: */
+#define TRIES 32		  /* a stack that makes no sense is read again */
+#define STILL_TRIES 8		  /* one that moves is read in the hope that it holds still */
+#define LOOSE_TRIES 24		  /* a frame must be marked as executing, see object_check */
+#define CATCH_TRIES 32		  /* the innermost frame is sought in its place: a call may take 50 ns */
 #define STEPS_MAX (4 * STACK_MAX) /* frames followed, those that are skipped included */
 
 struct copy {
@@ -28,6 +33,7 @@ struct python_walk {
 	struct python_frame frame[STACK_MAX];
 	int n;
 	bool cut;
+	bool open_end; /* the outermost frame may have lost its caller: a generator that has yielded */
 
 	/* memory copied for this walk */
 	struct copy copy[COPIES];
@@ -85,24 +91,46 @@ static const unsigned char *copy_read(struct interp *py, uint64_t address, size_
 
 /* --- to 3.10 --- */
 
-static int walk_objects(struct interp *py, const unsigned char *state)
+/* The innermost frame now. */
+static int current_read(struct interp *py, uint64_t thread, uint64_t *at)
+{
+	const struct python_layout *l = &py->layout;
+	uint64_t cframe;
+	if (l->tstate_frame >= 0)
+		return python_pointer(py, thread + (uint64_t)l->tstate_frame, at);
+	if (l->tstate_current_frame >= 0)
+		return python_pointer(py, thread + (uint64_t)l->tstate_current_frame, at);
+	int e = python_pointer(py, thread + (uint64_t)l->tstate_cframe, &cframe);
+	return e ? e : python_pointer(py, cframe + (uint64_t)l->cframe_current_frame, at);
+}
+
+/* `loose`: take also a frame that is not marked as executing. It is not while a trace function is told of the
+ * call, or for some instructions as it begins and ends; but nor is a generator that has yielded. */
+static int object_check(const struct python_layout *l, const unsigned char *head, uint64_t type, bool loose)
+{
+	/* a dead frame is kept for reuse with no references, and f_back then links the free ones */
+	if (python_u64(head, l->object_type) != type || !python_u64(head, l->object_refcnt))
+		return -EAGAIN;
+	if (!loose && l->frame_executing >= 0 && head[l->frame_executing] != 1)
+		return -EAGAIN;
+	return !loose && l->frame_state >= 0 && python_i32(head, l->frame_state) < 0 ? -EAGAIN : 0;
+}
+
+static int walk_objects(struct interp *py, uint64_t thread, bool loose)
 {
 	const struct python_layout *l = &py->layout;
 	struct python_walk *w = py->walk;
 	unsigned char head[HEAD];
-	uint64_t at = python_u64(state, l->tstate_frame);
-	for (; at && w->n < STACK_MAX; at = python_u64(head, l->frame_back)) {
-		int e = mem_read(py->pid, at, head, sizeof(head));
-		if (e)
-			return e;
-		/* a dead frame is kept for reuse with no references, and f_back then links the free ones */
-		if (python_u64(head, l->object_type) != py->at.frame || !python_u64(head, l->object_refcnt))
-			return -EAGAIN;
-		/* a caller is executing; the innermost may just be starting or ending */
-		if (w->n && l->frame_executing >= 0 && head[l->frame_executing] != 1)
-			return -EAGAIN;
-		if (w->n && l->frame_state >= 0 && python_i32(head, l->frame_state) < 0)
-			return -EAGAIN;
+	uint64_t at;
+	int e = -EAGAIN;
+	for (int try = 0; try < CATCH_TRIES && e == -EAGAIN; try++) {
+		e = current_read(py, thread, &at);
+		if (!e && at)
+			e = mem_read(py->pid, at, head, sizeof(head));
+		if (!e && at)
+			e = object_check(l, head, py->at.frame, loose);
+	}
+	while (!e && at && w->n < STACK_MAX) {
 		w->frame[w->n++] = (struct python_frame){
 			.at = at,
 			.code = python_u64(head, l->frame_code),
@@ -110,38 +138,55 @@ static int walk_objects(struct interp *py, const unsigned char *state)
 			.globals = python_u64(head, l->frame_globals),
 			.instruction = (uint64_t)(int64_t)python_i32(head, l->frame_lasti),
 			.entry = true};
+		w->open_end = python_u64(head, l->frame_generator) != 0;
+		at = python_u64(head, l->frame_back);
+		if (at)
+			e = mem_read(py->pid, at, head, sizeof(head));
+		if (at && !e)
+			e = object_check(l, head, py->at.frame, loose);
 	}
 	w->cut = at != 0;
-	return 0;
+	return e;
 }
 
 /* --- 3.11 on --- */
 
-/* The innermost frame, and a copy of the data stack made in the same system call. */
+/* The innermost frame, and a copy of the data stack made in the same system call; it counts if the innermost
+ * frame before and after the copying is one and the same. */
 static int walk_start(struct interp *py, uint64_t thread, const unsigned char *state, uint64_t *current)
 {
 	const struct python_layout *l = &py->layout;
 	struct python_walk *w = py->walk;
-	uint64_t cframe = 0, again = 0, at = thread + (uint64_t)l->tstate_current_frame;
+	uint64_t cframe = 0, cframe_after = 0, after = 0, at = thread + (uint64_t)l->tstate_current_frame;
+	uint64_t chunk = python_u64(state, l->tstate_datastack_chunk);
+	uint64_t top = python_u64(state, l->tstate_datastack_top);
+	struct mem_part part[4];
 	if (l->tstate_cframe >= 0) {
-		again = cframe = python_u64(state, l->tstate_cframe);
+		cframe = python_u64(state, l->tstate_cframe);
 		if (!cframe)
 			return -ENOENT;
 		at = cframe + (uint64_t)l->cframe_current_frame;
 	}
-	struct mem_part part[3] = {{at, current, sizeof(*current)}};
-	int n = 1;
-	uint64_t chunk = python_u64(state, l->tstate_datastack_chunk);
-	uint64_t top = python_u64(state, l->tstate_datastack_top);
+	int n = 0;
+	part[n++] = (struct mem_part){at, current, sizeof(*current)};
 	if (chunk && top > chunk) {
 		uint64_t end = (top + PAGE - 1) & ~(PAGE - 1);
 		uint64_t start = end - chunk > COPY_MAX ? end - COPY_MAX : chunk;
 		part[n++] = (struct mem_part){start, copy_add(w, start, end - start), end - start};
 	}
+	part[n++] = (struct mem_part){at, &after, sizeof(after)};
 	if (cframe)
-		part[n++] = (struct mem_part){thread + (uint64_t)l->tstate_cframe, &again, sizeof(again)};
-	int e = mem_read_parts(py->pid, part, n);
-	return e ? e : again == cframe ? 0 : -EAGAIN;
+		part[n++] =
+			(struct mem_part){thread + (uint64_t)l->tstate_cframe, &cframe_after, sizeof(after)};
+	int e = -EAGAIN;
+	for (int try = 0; try < CATCH_TRIES && e == -EAGAIN; try++) {
+		e = mem_read_parts(py->pid, part, n);
+		if (!e && cframe_after != cframe)
+			return -EAGAIN; /* another evaluation loop */
+		if (!e && *current != after)
+			e = -EAGAIN;
+	}
+	return e;
 }
 
 static int walk_interpreter(struct interp *py, uint64_t thread, const unsigned char *state)
@@ -163,7 +208,9 @@ static int walk_interpreter(struct interp *py, uint64_t thread, const unsigned c
 			 */
 			if (w->n)
 				w->frame[w->n - 1].entry = true;
+			w->open_end = false;
 		} else {
+			w->open_end = l->frame_shim_owner >= 0 || head[l->frame_owner] == 1;
 			w->frame[w->n++] = (struct python_frame){
 				.at = at,
 				.code = python_u64(head, l->frame_code) &
@@ -192,15 +239,40 @@ static bool is_cycle(const struct python_walk *w)
 	return false;
 }
 
-/* Finds each frame's code, and reads again what must not have changed. *moved: a caller has. */
-static int walk_check(struct interp *py, bool *moved)
+/* What the second reading says of the first. */
+enum moved {
+	STILL = 0,
+	MOVED_INNERMOST, /* only that: the callers stood still under it */
+	MOVED,
+};
+
+static enum moved moved_check(struct interp *py, uint64_t thread)
+{
+	const struct python_layout *l = &py->layout;
+	struct python_walk *w = py->walk;
+	uint64_t now;
+	/* a chain that ends in a generator ends there also when that has just yielded, and is then no stack
+	 */
+	if (w->open_end &&
+	    (l->frame_shim_owner >= 0 || current_read(py, thread, &now) || now != w->frame[0].at))
+		return MOVED;
+	for (int i = w->n - 1; i >= 0; i--)
+		if ((python_u64(w->head[i], l->frame_code) & ~3ull) != w->frame[i].code ||
+		    python_u64(w->head[i], l->frame_back) != w->frame[i].back)
+			return i || w->n == 1 ? MOVED : MOVED_INNERMOST;
+	return STILL;
+}
+
+/* Finds each frame's code, and reads again what must not have changed. */
+static int walk_check(struct interp *py, uint64_t thread, enum moved *moved, bool *nameless)
 {
 	const struct python_layout *l = &py->layout;
 	struct python_walk *w = py->walk;
 	size_t head = (size_t)(l->frame_back > l->frame_code ? l->frame_back : l->frame_code) + 8;
 	int parts = 0;
-	for (int i = 0; i < w->n; i++) {
+	for (int i = 0; i < w->n; i++)
 		w->part[parts++] = (struct mem_part){w->frame[i].at, w->head[i], head};
+	for (int i = 0; i < w->n; i++) {
 		struct python_code *known = python_code_known(py, w->frame[i].code);
 		w->checked[i] = known;
 		if (known)
@@ -209,11 +281,8 @@ static int walk_check(struct interp *py, bool *moved)
 	int e = mem_read_parts(py->pid, w->part, parts);
 	if (e)
 		return e;
-	*moved = false;
-	for (int i = 1; i < w->n; i++)
-		if ((python_u64(w->head[i], l->frame_code) & ~3ull) != w->frame[i].code ||
-		    python_u64(w->head[i], l->frame_back) != w->frame[i].back)
-			*moved = true;
+	*moved = moved_check(py, thread);
+	*nameless = false;
 	for (int i = 0; i < w->n; i++) {
 		struct python_code *known = python_code_known(py, w->frame[i].code);
 		bool checked = w->checked[i] && known;
@@ -224,6 +293,8 @@ static int walk_check(struct interp *py, bool *moved)
 		e = python_code_load(py, &w->frame[i], i + 1 < w->n ? &w->frame[i + 1] : NULL);
 		if (e)
 			return e;
+		known = python_code_known(py, w->frame[i].code);
+		*nameless = *nameless || (known && python_code_wants(known));
 	}
 	return 0;
 }
@@ -249,28 +320,33 @@ int python_stack(struct interp *py, struct interp_thread thread, struct stack *o
 		py->walk = xcalloc(1, sizeof(*py->walk));
 	struct python_walk *w = py->walk;
 	int e = -EAGAIN;
-	for (int try = 1; try <= PYTHON_TRIES; try++) {
-		bool moved = false;
+	for (int try = 1; try <= TRIES; try++) {
+		enum moved moved = MOVED;
+		bool nameless = false;
 		w->n = w->copies = 0;
 		w->used = 0;
+		w->open_end = false;
 		e = python_refresh(py);
 		int i = e ? e : python_thread_find(py, thread);
 		if (i < 0)
 			return i;
+		uint64_t at = py->thread[i];
 		const unsigned char *state = py->states + (size_t)i * (size_t)py->layout.tstate_size;
-		e = py->layout.tstate_frame >= 0 ? walk_objects(py, state)
-						 : walk_interpreter(py, py->thread[i], state);
+		e = py->layout.tstate_frame >= 0 ? walk_objects(py, at, try > LOOSE_TRIES)
+						 : walk_interpreter(py, at, state);
 		if (!e && !w->n)
 			return -ENOENT;
 		if (!e)
-			e = is_cycle(w) ? -EAGAIN : walk_check(py, &moved);
+			e = is_cycle(w) ? -EAGAIN : walk_check(py, at, &moved, &nameless);
+		if (!e && (moved == MOVED || (try <= STILL_TRIES && (moved || nameless))))
+			e = -EAGAIN;
 		if (!e)
 			e = walk_output(py, out);
-		if (!e && (!moved || try == PYTHON_TRIES))
+		if (!e)
 			return 0;
-		if (e && e != -EAGAIN && e != -EFAULT)
+		if (e != -EAGAIN && e != -EFAULT)
 			break;
 	}
 	out->n = out->cut = 0;
-	return e == -EFAULT || !e ? -EAGAIN : e;
+	return e == -EFAULT ? -EAGAIN : e;
 }

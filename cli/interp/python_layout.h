@@ -59,6 +59,7 @@ struct python_layout {
 	int line_format;   /* enum python_lines */
 	int function_code, function_qualname, method_function, wrapper_wrapped, generator_code,
 		generator_qualname;
+	int code_consts, op_load_const, op_make_function, op_extended_arg;
 
 	int unicode_length, unicode_hash, unicode_state;
 	int unicode_kind_shift, unicode_compact_shift, unicode_ascii_shift;

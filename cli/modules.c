@@ -117,7 +117,8 @@ static bool module_place(struct module *m, const struct map *map)
 		end = ph.p_vaddr + ph.p_memsz;
 		if (!found && (ph.p_flags & PF_X) && map->offset + 4096 > ph.p_offset &&
 		    map->offset < ph.p_offset + ph.p_filesz) {
-			m->bias = map->start - (ph.p_vaddr + (map->offset - ph.p_offset));
+			m->text = map->start - map->offset;
+			m->bias = m->text + ph.p_offset - ph.p_vaddr;
 			found = true;
 		}
 	}
@@ -209,6 +210,14 @@ static void module_free(struct module *m)
 	free(m);
 }
 
+static void modules_free(struct module *m)
+{
+	for (struct module *next; m; m = next) {
+		next = m->next;
+		module_free(m);
+	}
+}
+
 static Elf *vdso_read(pid_t pid, const struct map *map, void **image)
 {
 	size_t size = map->end - map->start;
@@ -216,6 +225,18 @@ static Elf *vdso_read(pid_t pid, const struct map *map, void **image)
 		return NULL;
 	*image = xcalloc(1, size);
 	return mem_read(pid, map->start, *image, size) == 0 ? elf_memory(*image, size) : NULL;
+}
+
+static Elf *file_map(pid_t pid, const struct maps *maps, const struct map *map)
+{
+	int fd = map_open(pid, maps, map);
+	if (fd < 0)
+		return NULL;
+	Elf *elf = elf_begin(fd, ELF_C_READ_MMAP_PRIVATE, NULL);
+	if (elf)
+		elf_cntl(elf, ELF_C_FDREAD); /* it is mapped: needs no descriptor */
+	close(fd);
+	return elf;
 }
 
 static struct module *module_open(pid_t pid, const struct maps *maps, const struct map *map)
@@ -229,17 +250,7 @@ static struct module *module_open(pid_t pid, const struct maps *maps, const stru
 	m->dev_major = map->dev_major;
 	m->dev_minor = map->dev_minor;
 	m->debug = -1;
-	if (!map->inode) {
-		m->elf = vdso_read(pid, map, &m->image);
-	} else {
-		int fd = map_open(pid, maps, map);
-		if (fd >= 0) {
-			m->elf = elf_begin(fd, ELF_C_READ_MMAP_PRIVATE, NULL);
-			if (m->elf)
-				elf_cntl(m->elf, ELF_C_FDREAD); /* it is mapped: needs no descriptor */
-			close(fd);
-		}
-	}
+	m->elf = map->inode ? file_map(pid, maps, map) : vdso_read(pid, map, &m->image);
 	if (!m->elf || !module_place(m, map)) {
 		module_free(m);
 		return NULL;
@@ -298,17 +309,19 @@ static void map_take(struct native *n, const struct maps *maps, const struct map
 			*vec_push(&n->jit) = (struct jit_area){map->start, map->end};
 		return;
 	}
-	for (size_t i = 0; i < n->modules.n; i++)
-		if (module_is(n->modules.at[i], map)) {
-			n->modules.at[i]->mapped = true;
+	for (struct module *m = n->modules; m; m = m->next)
+		if (module_is(m, map)) {
+			m->mapped = true;
 			return;
 		}
-	if (n->modules.n >= MODULES_MAX)
+	if (n->module_count >= MODULES_MAX)
 		return;
 	struct module *m = module_open(n->pid, maps, map);
 	if (m) {
 		m->mapped = true;
-		*vec_push(&n->modules) = m;
+		m->next = n->modules;
+		n->modules = m;
+		n->module_count++;
 	} else if (n->jit.n < MODULES_MAX) {
 		/* A file that is no ELF: a JIT compiler's memfd, for one. */
 		*vec_push(&n->jit) = (struct jit_area){map->start, map->end};
@@ -318,54 +331,46 @@ static void map_take(struct native *n, const struct maps *maps, const struct map
 /* What was unloaded stays as long as nothing else is there: older samples want its names. */
 static bool module_overlaid(const struct native *n, const struct module *old)
 {
-	for (size_t i = 0; i < n->modules.n; i++) {
-		const struct module *m = n->modules.at[i];
+	for (const struct module *m = n->modules; m; m = m->next)
 		if (m->mapped && m->start < old->end && old->start < m->end)
 			return true;
-	}
 	return false;
 }
 
 static void modules_report(struct native *n)
 {
-	VEC(struct module *) gone = {0};
-	size_t kept = 0;
-
-	for (size_t i = 0; i < n->modules.n; i++) {
-		struct module *m = n->modules.at[i];
-		if (!m->mapped && module_overlaid(n, m))
-			*vec_push(&gone) = m;
-		else
-			n->modules.at[kept++] = m;
-	}
-	n->modules.n = kept;
+	struct module *gone = NULL;
 
 	dwfl_report_begin(n->dwfl);
-	for (size_t i = 0; i < n->modules.n; i++) {
-		struct module *m = n->modules.at[i];
+	for (struct module **at = &n->modules, *m; (m = *at);) {
 		void **userdata;
+		if (!m->mapped && module_overlaid(n, m)) {
+			*at = m->next;
+			m->next = gone;
+			gone = m;
+			n->module_count--;
+			continue;
+		}
+		at = &m->next;
 		Dwfl_Module *d = dwfl_report_module(n->dwfl, m->name, m->start, m->end);
 		if (d && dwfl_module_info(d, &userdata, NULL, NULL, NULL, NULL, NULL, NULL))
 			*userdata = m;
 	}
 	dwfl_report_end(n->dwfl, NULL, NULL);
-	for (size_t i = 0; i < gone.n; i++)
-		module_free(gone.at[i]);
-	vec_free(&gone);
+	modules_free(gone);
 }
 
 int native_refresh(struct native *n, pid_t pid)
 {
 	struct maps maps;
-	size_t before = n->modules.n;
 	int error = maps_read(pid, &maps);
 	if (error)
 		return error;
 
 	n->pid = pid;
 	n->jit.n = 0;
-	for (size_t i = 0; i < before; i++)
-		n->modules.at[i]->mapped = false;
+	for (struct module *m = n->modules; m; m = m->next)
+		m->mapped = false;
 	for (const struct map *m = maps.at; m < maps.at + maps.n; m++)
 		if (m->x && strcmp(m->path, "[vsyscall]"))
 			map_take(n, &maps, m);
@@ -411,9 +416,7 @@ void native_close(struct native *n)
 		return;
 	if (n->dwfl)
 		dwfl_end(n->dwfl);
-	for (size_t i = 0; i < n->modules.n; i++)
-		module_free(n->modules.at[i]);
-	vec_free(&n->modules);
+	modules_free(n->modules);
 	vec_free(&n->jit);
 	if (n->machine)
 		elf_end(n->machine);

@@ -23,13 +23,15 @@ struct module {
 	uint64_t bias;		 /* loaded address = address in the file + bias */
 	uint64_t inode;
 	unsigned dev_major, dev_minor;
-	bool mapped; /* seen in the latest look at the maps */
-	void *image; /* of the vDSO, which has no file */
+	uint64_t text; /* loaded address of executable bytes = offset in the file + text */
+	bool mapped;   /* seen in the latest look at the maps */
+	void *image;   /* of the vDSO, which has no file */
 	Elf *elf;
 	int debug; /* descriptor of the separate debug file, -1: none, or handed to libdwfl */
 	struct symbol *symbols;
 	size_t symbol_count;
 	bool symbols_read;
+	struct module *next;
 };
 
 struct jit_area {
@@ -44,15 +46,20 @@ struct native {
 	Dwfl *dwfl;
 	Elf *machine; /* the vDSO of whystall itself: tells libdwfl the machine, whatever the target's files
 			 are */
-	VEC(struct module *) modules;
+	struct module *modules;
+	size_t module_count;
 	VEC(struct jit_area) jit; /* executable memory without a file */
 	struct perfmap *perfmap;  /* NULL: none */
 	struct symbol_cache *cache;
 	/* the unwind under way */
 	const struct native_sample *sample;
-	bool beyond; /* memory was wanted that the sample does not have */
+	uint64_t rbp; /* guessed, 0: as sampled */
 	uint64_t *pcs;
 	int n, max;
+	bool beyond;	 /* memory was wanted that the sample does not have */
+	uint64_t wanted; /* there */
+	bool rbp_lost;	 /* of the latest frame rbp is not known, and */
+	uint64_t sp;	 /* rsp is this */
 };
 
 /* The module at an address, and libdwfl's view of it. NULL: none. */

@@ -121,8 +121,7 @@ static bool sample_parse(const struct perf_sampler *s, uint64_t at, uint64_t end
 		uint32_t pid, tid;
 		uint64_t time, abi;
 	} head;
-	uint64_t regs[NATIVE_REGS], size, filled;
-	uint64_t mask = perf_register_mask();
+	uint64_t regs[NATIVE_REGS], size, filled, mask = perf_register_mask();
 
 	if (end - at < sizeof(head) + sizeof(regs) + sizeof(size))
 		return false;

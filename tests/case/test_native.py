@@ -101,6 +101,15 @@ def test_a_known_chain_without_frame_pointers(cc, look, how, syscall, leaf):
     assert not stack.cut
 
 
+@pytest.mark.parametrize("how, leaf", [("n", "naps"), ("r", "reads"), ("w", "waits")])
+@pytest.mark.parametrize("flags", [["-O0"], ["-O2", "-fno-omit-frame-pointer"]])
+def test_a_blocked_thread_with_frame_pointers(cc, look, how, leaf, flags):
+    """rbp of a blocked thread is not told, and these functions are found by it."""
+    stack, = look([cc(CHAIN, "-pthread", *flags), how])
+    assert stack.has(leaf, "c", "b", "a", "main"), stack.names
+    assert not stack.cut
+
+
 def test_an_inlined_function_has_its_own_frame_and_lines(cc, look):
     program = cc(CHAIN, *LEAN)
     stack, = look([program, "s"])

@@ -52,7 +52,8 @@ class Server:
         self.record = record
         record.unlink(missing_ok=True)
         self.terminal, inside = pty.openpty()
-        self.command = ["python3", "-m", "uvicorn", "app:api", "--port", str(self.port), "--log-level", "warning"]
+        self.command = ["python3", "-m", "uvicorn", "app:api", "--port", str(self.port), "--log-level", "warning",
+                        "--lifespan", "off"]
         self.process = subprocess.Popen(
             [binary, "run", "-o", str(record), "--", "/usr/bin/python3", *self.command[1:]], cwd=HERE, stdin=inside,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
@@ -120,19 +121,21 @@ def began(report):
 
 
 def blamed(report, begin, end):
-    """What whystall says of a span of wall clock time: (longest stall, its segment with most seconds, by culprit)."""
-    zero, longest, sums = began(report), 0, {}
+    """What whystall says of a span of wall clock time: (longest stall, all stalls, a segment of the culprit with
+    most seconds)."""
+    zero, longest, total, sums = began(report), 0, 0, {}
     for process in report["processes"]:
         for stall in process["stalls"]:
             at = zero + stall["start_s"]
             if at < end and at + stall["duration_s"] > begin:
                 longest = max(longest, stall["duration_s"])
+                total += stall["duration_s"]
                 for segment in stall["segments"]:
                     culprit = segment["culprit"] or {}
                     key = segment["cause"], culprit.get("function"), culprit.get("file")
-                    seconds, _ = sums.get(key, (0, None))
-                    sums[key] = seconds + segment["seconds"], segment
-    return longest, max(sums.values(), key=lambda x: x[0], default=(0, None))[1]
+                    sums.setdefault(key, []).append(segment)
+    worst = max(sums.values(), key=lambda segments: sum(s["seconds"] for s in segments), default=[None])
+    return longest, total, max(worst, key=lambda s: s and s["seconds"])
 
 
 def first_act(binary, build):
@@ -160,11 +163,11 @@ def first_act(binary, build):
     check(shown.returncode == 0, f"report: {shown.stderr.strip()}")
     report = json.loads(shown.stdout)
     step("Beside it, what the client saw of GET /health meanwhile:")
-    print(f"\n    {'while':18} {'/health took':>12}  whystall's longest stall, its cause and culprit")
+    print(f"\n    {'while':17} {'/health took':>12}  whystall: longest stall, cause, culprit")
     for path, expected in ENDPOINTS.items():
         felt = client.worst(*spans[path])
-        longest, segment = blamed(report, *spans[path])
-        line = f"    {path:18} {figure(felt):>12}  "
+        longest, total, segment = blamed(report, *spans[path])
+        line = f"    {path:17} {figure(felt):>12}  "
         if not segment:
             print(line + "none")
             check(not expected, f"{path} stalled the loop, and no stall is told")
@@ -173,9 +176,9 @@ def first_act(binary, build):
         print(line + f"{figure(longest):>7}  {segment['cause']}  {culprit.get('function')} "
               f"{os.path.basename(culprit.get('file') or '?')}:{culprit.get('line')}")
         more = [f"native: {culprit['native']}"] if culprit.get("native") else []
-        print(" " * 46 + ", ".join(more + [f"in {culprit.get('thread')}"]))
+        print(" " * 45 + ", ".join(more + [f"in {culprit.get('thread')}"]))
         if not expected:
-            check(longest < 0.1, f"{path} is harmless, and a stall of {figure(longest)} is told")
+            check(total < 0.1, f"{path} is harmless, and a stall of {figure(longest)} is told")
             continue
         cause, function, native = expected
         check(segment["cause"] == cause, f"{path}: cause {cause}, not {segment['cause']}")
@@ -183,15 +186,17 @@ def first_act(binary, build):
         check((culprit.get("file") or "").endswith("demo/app.py"), f"{path}: file {culprit.get('file')}")
         if native and culprit.get("native"):
             check(culprit["native"] in native, f"{path}: native {culprit['native']}")
-        check(longest < felt + 0.05 and longest > 0.6 * felt,
-              f"{path}: a stall of {figure(longest)}, while the client waited {figure(felt)}")
+        # a request needs several ticks, and may come in the middle of the first
+        check(longest < felt + 0.05 and felt < total + 0.1,
+              f"{path}: {figure(longest)} at worst, {figure(total)} in all, while the client waited {figure(felt)}")
     check(len(report["processes"]) > 1, "the process pool's processes are not in the report")
     check(all(not p["stalls"] for p in report["processes"][1:]), "stalls in the process pool")
     print("""
-    A health check waits for as long as the loop stalls, whoever is to blame: a thread that kept the
-    GIL in one native call (one hold, hundreds of switch intervals), threads that handed it round
-    among themselves, a sleep in a coroutine, the holder of a lock. The same power in a process pool
-    stalls nobody.
+    A health check waits for as long as the loop stalls, whoever is to blame: a
+    thread that keeps the GIL in one native call (one hold, hundreds of switch
+    intervals), threads that hand it round among themselves, a sleep in a
+    coroutine, the holder of a lock. The same power in a process pool stalls
+    nobody.
 """)
 
 

@@ -28,13 +28,32 @@ static enum frame_origin origin_of(const struct frame *f, const struct interp_op
 	return ops->native_origin(f->function, f->module);
 }
 
-/* Is native[i] an evaluation loop, or inlined into one? *past gets the index after the loop's own frame. */
-static bool eval_at(const struct frame *native, int n, int i, const struct interp_ops *ops, int *past)
+/* The function that was compiled: native[i] itself, or the one that it was inlined into. */
+static int outermost_inline(const struct frame *native, int n, int i)
 {
 	while (i < n - 1 && native[i].inlined)
 		i++;
-	*past = i + 1;
-	return origin_of(&native[i], ops) == ORIGIN_EVAL;
+	return i;
+}
+
+/* Is native[i] an evaluation loop, or inlined into one? *past gets the index after it. Wrappers that are also
+ * called evaluation (_PyEval_EvalFrame around _PyEval_EvalFrameDefault, where the compiler did not inline it)
+ * belong to it. */
+static bool eval_at(const struct frame *native, int n, int i, const struct interp_ops *ops, int *past)
+{
+	int loop = outermost_inline(native, n, i);
+
+	*past = loop + 1;
+	if (origin_of(&native[loop], ops) != ORIGIN_EVAL)
+		return false;
+	while (*past < n) {
+		int next = outermost_inline(native, n, *past);
+		if (origin_of(&native[next], ops) != ORIGIN_EVAL ||
+		    !strcmp(native[next].function, native[loop].function))
+			break;
+		*past = next + 1;
+	}
+	return true;
 }
 
 static int evals_count(const struct frame *native, int n, const struct interp_ops *ops)
@@ -98,7 +117,8 @@ void stack_merge(struct stack *out, const struct frame *native, int n_native, co
 		for (int j = i; j < past; j++) {
 			struct frame f = native[j];
 			f.origin = origin_of(&f, ops);
-			push(out, &f);
+			if (f.origin != ORIGIN_EVAL) /* such a wrapper, inlined into a caller */
+				push(out, &f);
 		}
 	}
 	while (at < python->n)

@@ -82,6 +82,11 @@ static void pure_python_has_no_callee(void **state)
 	/* what was inlined into the loop is the loop */
 	assert_string_equal(merged("Py_DECREF^ EVAL _PyEval_Vector^ PyEval_EvalCode main", "f g|"), "f g");
 	assert_string_equal(merged("x_mul^ k_mul EVAL main", "f|"), "x_mul k_mul f");
+	/* a wrapper of the loop is no second loop, inlined or not; the same function again is */
+	assert_string_equal(merged("a EVAL EVALFrame^ Vector! b EVAL main", "f| g|"), "a f Vector! b g");
+	assert_string_equal(merged("a EVAL EVALFrame Vector! b EVAL EVALFrame main", "f| g|"),
+			    "a f Vector! b g");
+	assert_string_equal(merged("a EVAL EVAL b EVAL main", "f| g| h|"), "a f g b h");
 }
 
 static void either_may_be_missing(void **state)

@@ -190,7 +190,8 @@ static int schema_make(struct store *s)
 		     strcmp((const char *)sqlite3_column_text(wal, 0), "wal") != 0))
 		err = store_fail(s, EOPNOTSUPP, strerror(EOPNOTSUPP));
 	sqlite3_finalize(wal);
-	/* The first look makes the -wal and takes the lock that tells others that it grows, until it is closed. */
+	/* The first look makes the -wal and takes the lock that tells others that it grows, until it is
+	 * closed. */
 	if (!err)
 		err = store_exec(s, "SELECT count(*) FROM sqlite_master");
 	free(sql);
@@ -238,18 +239,30 @@ static void store_leave_wal(struct store *s)
 	}
 }
 
+/* The end that the capture gave stands; only one that never gave any gets this one. */
+static void capture_end(struct store *s)
+{
+	char *note =
+		s->refused
+			? xprintf("INSERT INTO note SELECT coalesce(max(id), 0) + 1, '%llu observations had "
+				  "impossible values and were not recorded' FROM note;",
+				  (unsigned long long)s->refused)
+			: xstrdup("");
+	char *sql =
+		xprintf("%sUPDATE capture SET complete = 1, end_ns = coalesce(end_ns, %llu); %sCOMMIT",
+			sqlite3_get_autocommit(s->db) ? "BEGIN;" : "", (unsigned long long)now_ns(), note);
+
+	store_exec(s, sql);
+	free(sql);
+	free(note);
+}
+
 int store_close(struct store *s)
 {
 	if (!s)
 		return 0;
-	if (!s->error) {
-		/* the end that the capture gave stands; only one that never gave any gets this one */
-		char *sql =
-			xprintf("%sUPDATE capture SET complete = 1, end_ns = coalesce(end_ns, %llu); COMMIT",
-				sqlite3_get_autocommit(s->db) ? "BEGIN;" : "", (unsigned long long)now_ns());
-		store_exec(s, sql);
-		free(sql);
-	}
+	if (!s->error)
+		capture_end(s);
 	statements_end(s);
 	store_leave_wal(s);
 	int err = s->error ? -s->error_number : 0;

@@ -138,8 +138,13 @@ static int store_put(struct store *s, enum table_id id, const void *row)
 
 	if (s->error)
 		return -s->error_number;
-	if (row_fault(t, row))
+	const struct column *fault = row_fault(t, row);
+	if (fault) {
+		s->refused++;
+		say_verbose("an observation was not recorded: impossible value of %s.%s", t->name,
+			    fault->name);
 		return -EINVAL;
+	}
 	/* Rows with an id of their own may be put again: the id says how many there are. */
 	if (t->keys == 1)
 		memcpy(&key, row, sizeof(key));

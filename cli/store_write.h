@@ -38,7 +38,8 @@ struct store {
 	sqlite3_stmt *put[TABLE_COUNT], *extra[EXTRA_COUNT];
 	uint64_t rows[TABLE_COUNT];
 	struct known_set frames, stacks;
-	bool ends_known; /* the capture said itself when it ended, since the last commit */
+	uint64_t refused; /* rows that no record may have */
+	bool ends_known;  /* the capture said itself when it ended, since the last commit */
 	char *error;
 	int error_number;
 };

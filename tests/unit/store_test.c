@@ -265,8 +265,9 @@ static void test_bad_rows(void **state)
 	load();
 	assert_int_equal(o.stalls.n, 2);
 	assert_int_equal(o.samples.n, 3);
-	assert_int_equal(o.capture.note_count, 3);
-	assert_string_equal(o.capture.notes[2],
+	assert_int_equal(o.capture.note_count, 4);
+	assert_string_equal(o.capture.notes[2], "4 observations had impossible values and were not recorded");
+	assert_string_equal(o.capture.notes[3],
 			    "2 rows of the record refer to what is not in it and were left out");
 	observations_free(&o);
 }

@@ -11,6 +11,8 @@
 
 /* Scheduler counts are read a little before and after a stall: differences below this are no evidence. */
 #define SLACK_NS 1000000
+/* A running thread's CPU time is brought up to date by the scheduler's tick. */
+#define COUNTED_EVERY_NS 10000000
 
 static uint32_t *index_make(uint32_t max)
 {
@@ -133,11 +135,6 @@ static void gap_walk(const struct gap *g, void (*part)(void *, uint64_t, uint64_
 	part(arg, at, g->end, last && last->run == RUN_BLOCKED && last->syscall ? last : NULL);
 }
 
-static void part_length(void *arg, uint64_t start, uint64_t end, const struct obs_sample *blocked)
-{
-	*(uint64_t *)arg += blocked ? 0 : end - start;
-}
-
 struct adding {
 	spans_t *out;
 	double running, runnable;
@@ -158,47 +155,57 @@ static void part_add(void *arg, uint64_t start, uint64_t end, const struct obs_s
 	span->target = blocked->target;
 }
 
-static void gap_add(const struct judge *j, spans_t *out, uint64_t start, uint64_t end, double running,
-		    double runnable)
+/* How much of a gap the loop thread ran, and how much it wanted to: by the scheduler's counts of it at the
+ * looks inside, or, for a stall without a wait, at its ends. Its delay in getting a CPU after a wait belongs
+ * to that wait. */
+static void gap_shares(const struct judge *j, uint64_t start, uint64_t end, double *running, double *runnable)
 {
-	struct adding adding = {out, running, runnable};
-	gap_walk(&(struct gap){j, start, end}, part_add, &adding);
-}
-
-/* How much of the time outside waits the loop thread ran, and how much it wanted to. */
-static void gap_shares(const struct judge *j, double *running, double *runnable)
-{
-	const struct obs_stall *s = j->stall;
-	uint64_t gap = 0, at = s->start_ns;
-	for (size_t i = 0; i < j->wait_count; i++) {
-		if (j->waits[i].start_ns > at)
-			gap_walk(&(struct gap){j, at, j->waits[i].start_ns}, part_length, &gap);
-		at = j->waits[i].end_ns > at ? j->waits[i].end_ns : at;
+	const struct obs_sample *last = NULL;
+	const struct obs_stall *stall = j->stall;
+	uint64_t seen = 0, delay = 0, cpu = 0;
+	for (size_t i = 0; i < j->sample_count; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		if (s->thread != j->loop_thread || s->time_ns < start || s->time_ns > end)
+			continue;
+		bool both = last && last->run != RUN_BLOCKED && s->run != RUN_BLOCKED && last->cpu_ns >= 0 &&
+			    s->cpu_ns >= last->cpu_ns && s->delay_ns >= last->delay_ns;
+		if (both) {
+			seen += s->time_ns - last->time_ns;
+			delay += (uint64_t)(s->delay_ns - last->delay_ns);
+			cpu += (uint64_t)(s->cpu_ns - last->cpu_ns);
+		}
+		last = s;
 	}
-	if (s->end_ns > at)
-		gap_walk(&(struct gap){j, at, s->end_ns}, part_length, &gap);
+	if (!j->wait_count && stall->cpu_ns >= 0 && stall->delay_ns >= 0 && seen < (end - start) / 2) {
+		seen = end - start;
+		delay = (uint64_t)stall->delay_ns;
+		cpu = (uint64_t)stall->cpu_ns;
+	}
 	*running = 1;
 	*runnable = 0;
-	if (!gap)
+	if (!seen || delay < SLACK_NS)
+		delay = 0;
+	if (delay > seen)
+		delay = seen;
+	if (!seen)
 		return;
-	uint64_t delay = s->delay_ns > SLACK_NS ? (uint64_t)s->delay_ns : 0;
-	if (delay > gap)
-		delay = gap;
-	*runnable = (double)delay / (double)gap;
+	*runnable = (double)delay / (double)seen;
 	*running = 1 - *runnable;
-	if (s->cpu_ns < 0)
-		return;
-	uint64_t known = (uint64_t)s->cpu_ns + delay;
-	if (known + SLACK_NS + gap / 20 < gap)
-		*running = (double)s->cpu_ns / (double)gap;
+	if (cpu + delay + COUNTED_EVERY_NS + seen / 20 < seen)
+		*running = (double)cpu / (double)seen;
+}
+
+static void gap_add(const struct judge *j, spans_t *out, uint64_t start, uint64_t end)
+{
+	struct adding adding = {.out = out};
+	gap_shares(j, start, end, &adding.running, &adding.runnable);
+	gap_walk(&(struct gap){j, start, end}, part_add, &adding);
 }
 
 void timeline_make(const struct judge *j, spans_t *out)
 {
 	const struct obs_stall *s = j->stall;
-	double running, runnable;
 	uint64_t at = s->start_ns;
-	gap_shares(j, &running, &runnable);
 	for (size_t i = 0; i < j->wait_count; i++) {
 		const struct obs_wait *wait = &j->waits[i];
 		uint64_t start = wait->start_ns < at ? at : wait->start_ns;
@@ -206,7 +213,7 @@ void timeline_make(const struct judge *j, spans_t *out)
 		if (end <= start)
 			continue;
 		if (start > at)
-			gap_add(j, out, at, start, running, runnable);
+			gap_add(j, out, at, start);
 		struct span *span = vec_push(out);
 		span->kind = wait->what == WAIT_LOCK ? SPAN_LOCK : SPAN_CALL;
 		span->start_ns = start;
@@ -218,5 +225,5 @@ void timeline_make(const struct judge *j, spans_t *out)
 		at = end;
 	}
 	if (at < s->end_ns)
-		gap_add(j, out, at, s->end_ns, running, runnable);
+		gap_add(j, out, at, s->end_ns);
 }

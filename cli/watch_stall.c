@@ -187,6 +187,10 @@ static void stall_finalize(struct watch *w, struct watch_thread *t, struct watch
 {
 	uint64_t length = s->seen.end_ns - s->seen.start_ns;
 	if (length >= w->arena->threshold_ns) {
+		struct now_copy now;
+		if (s->seen.ready_after < 0 && t->live && now_read(t->slot, &now) && now.now == NOW_READY &&
+		    now.since == s->seen.end_ns)
+			s->seen.ready_after = 0; /* it sleeps: nothing was ready */
 		stall_keep(w, t, s);
 		if (s->kept)
 			watch_stall_put(w, t, s);

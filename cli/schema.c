@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The rows of schema.h, and the SQL that they make. Enumerations are stored as words, so that a query needs no key
- * to them. Comments go into the SQL, where `sqlite3 RECORD .schema` shows them.
+ * The rows of schema.h, and the SQL that they make. Enumerations are stored as words, so that a query needs
+ * no key to them. Comments go into the SQL, where `sqlite3 RECORD .schema` shows them.
  */
 #include "schema.h"
 
@@ -15,6 +15,8 @@ static const char *const whats[] = {"lock", "call", NULL};
 static const char *const gil_known[] = {"all", "contended", NULL};
 static const char *const frame_kinds[] = {"python", "native", "kernel", "js", "ruby", NULL};
 static const char *const origins[] = {"user", "package", "runtime", "dispatch", "eval", NULL};
+
+/* clang-format off */
 
 /* offsetof that also refuses a field of another size than its kind is read and written with */
 #define AT(type, field, size)                                                                                   \
@@ -39,7 +41,6 @@ static const char *const origins[] = {"user", "package", "runtime", "dispatch", 
 	{#name, COLUMN_##kind, AT(type, field, 4), NULL, TABLE_##table, about}
 #define ENUM(kind, type, name, field, names, about) {#name, COLUMN_##kind, AT(type, field, 4), names, 0, about}
 
-/* clang-format off */
 #define T struct obs_capture
 static const struct column capture[] = {
 	COLUMN(TEXT, T, run_id, run_id, "UUID of the capture: the key when many records are loaded together"),
@@ -268,10 +269,10 @@ static void column_print(FILE *out, const struct table *table, int i)
 {
 	const struct column *c = &table->columns[i];
 	bool text = c->kind == COLUMN_TEXT || c->kind == COLUMN_TEXT0 || c->kind == COLUMN_ENUM ||
-	            c->kind == COLUMN_ENUM0;
+		    c->kind == COLUMN_ENUM0;
 	bool null = c->kind == COLUMN_REF0 || c->kind == COLUMN_INT0 || c->kind == COLUMN_FLAG0 ||
-	            c->kind == COLUMN_END0 || c->kind == COLUMN_COUNT0 || c->kind == COLUMN_REAL0 ||
-	            c->kind == COLUMN_TEXT0 || c->kind == COLUMN_ENUM0;
+		    c->kind == COLUMN_END0 || c->kind == COLUMN_COUNT0 || c->kind == COLUMN_REAL0 ||
+		    c->kind == COLUMN_TEXT0 || c->kind == COLUMN_ENUM0;
 
 	fprintf(out, "\t%s %s", c->name, text ? "TEXT" : c->kind == COLUMN_REAL0 ? "REAL" : "INTEGER");
 	if (table->keys < 2 && i == 0)
@@ -298,7 +299,8 @@ char *schema_sql(void)
 	if (!out)
 		return xstrdup("");
 	for (const struct table *t = tables; t < tables + TABLE_COUNT; t++) {
-		fprintf(out, "CREATE TABLE %s (%s%s\n", t->name, t->about ? " -- " : "", t->about ? t->about : "");
+		fprintf(out, "CREATE TABLE %s (%s%s\n", t->name, t->about ? " -- " : "",
+			t->about ? t->about : "");
 		for (int i = 0; i < t->n; i++)
 			column_print(out, t, i);
 		for (int i = 0; t->keys > 1 && i < t->keys; i++)

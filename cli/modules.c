@@ -362,6 +362,7 @@ static void modules_report(struct native *n)
 
 int native_refresh(struct native *n, pid_t pid)
 {
+	const struct module *newest = n->modules;
 	struct maps maps;
 	int error = maps_read(pid, &maps);
 	if (error)
@@ -378,8 +379,10 @@ int native_refresh(struct native *n, pid_t pid)
 	modules_report(n);
 	if (n->jit.n && !n->perfmap)
 		n->perfmap = perfmap_open(pid);
-	symbol_cache_free(n->cache);
-	n->cache = NULL;
+	if (n->modules != newest) { /* names of addresses may have changed */
+		symbol_cache_free(n->cache);
+		n->cache = NULL;
+	}
 	return 0;
 }
 

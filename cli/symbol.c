@@ -245,6 +245,8 @@ int native_symbolize(struct native *n, uint64_t pc, bool exact, struct frame *ou
 	struct frame frames[INLINE_MAX];
 	uint64_t at = exact ? pc : pc - 1;
 
+	if (!module_find(n, at, NULL)) /* a JIT compiler may put something else there: not kept */
+		return frames_of(n, at, out, max);
 	if (!n->cache)
 		n->cache = xcalloc(1, sizeof(*n->cache));
 	size_t i = cache_slot(n->cache, at);

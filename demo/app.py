@@ -27,12 +27,12 @@ def processes():
 
 def power_of(seconds):
     """How large a power takes so long here: one native call, and it never releases the GIL."""
-    n, took = 60_000, 0.0
-    for _ in range(2):
+    took = []
+    for _ in range(5):
         start = time.perf_counter()
-        heavy_cpu_work(n)
-        took = time.perf_counter() - start
-    return int(n * (seconds / took) ** (1 / 1.585))  # Karatsuba
+        heavy_cpu_work(100_000)
+        took.append(time.perf_counter() - start)
+    return int(100_000 * (seconds / min(took)) ** (1 / 1.585))  # Karatsuba
 
 
 POWER = power_of(1.5)

@@ -172,23 +172,21 @@ def kilobytes(path, field, only=""):
 
 
 def memory(bench, quick):
-    """PSS of the target less PSS bare. Of the arena, which the target shares with whystall so that each is charged a
-    part, all resident pages are counted instead of the target's part."""
+    """PSS of the target less that of the same program beside it, bare, at the same moment: pages of files are shared
+    with whoever runs then. Of the arena, which the target shares with whystall so that each is charged a part, all
+    resident pages are counted instead of the target's part."""
     added, arena = [], []
     for _ in range(1 if quick else 3):
-        pss = {}
-        for under in (False, True):
-            process, pid = bench.start([PYTHON, str(HERE / "fifty.py")], under, stdout=subprocess.PIPE)
+        running = [bench.start([PYTHON, str(HERE / "fifty.py")], under, stdout=subprocess.PIPE)
+                   for under in (False, True)]
+        for process, _ in running:
             process.stdout.readline()
-            pss[under] = kilobytes(f"/proc/{pid}/smaps", "Pss")
-            if under:
-                shared = kilobytes(f"/proc/{pid}/smaps", "Pss", "/memfd:whystall")
-                fds = [f for f in glob.glob(f"/proc/{process.pid}/fd/*") if "memfd:whystall" in os.readlink(f)]
-                whole = os.stat(fds[0]).st_blocks // 2
-                pss[under] += whole - shared
-                arena.append(whole)
-            stop((process, pid))
-        added.append(pss[True] - pss[False])
+        (_, bare), (whystall, target) = running
+        fds = [f for f in glob.glob(f"/proc/{whystall.pid}/fd/*") if "memfd:whystall" in os.readlink(f)]
+        arena.append(os.stat(fds[0]).st_blocks // 2)
+        added.append(kilobytes(f"/proc/{target}/smaps", "Pss") - kilobytes(f"/proc/{bare}/smaps", "Pss")
+                     - kilobytes(f"/proc/{target}/smaps", "Pss", "/memfd:whystall") + arena[-1])
+        stop(*running)
     mb = statistics.median(added) / 1024
     print(f"{'PSS added to 50 threads':30} {mb:8.2f} MB, {statistics.median(arena) / 1024:.2f} MB of it the shared arena"
           f"{'':7}at most 4 MB: {'ok' if mb < 4 else 'MISSED'}", flush=True)

@@ -89,12 +89,13 @@ $(BUILD)/tests/unit/%_test: tests/unit/%_test.c $(filter-out $(BUILD)/cli/main.o
 	@mkdir -p $(@D)
 	$(call say,TEST,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LIBS) -lcmocka
-# what the cases run to see native stacks
-$(BUILD)/tests/prog/native_dump: tests/prog/native_dump.c $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
+# what the cases run to see native stacks and Python's
+DUMPS := $(BUILD)/tests/prog/native_dump $(BUILD)/tests/prog/pystack_dump
+$(DUMPS): $(BUILD)/%: %.c $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
 	@mkdir -p $(@D)
 	$(call say,TEST,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LIBS)
-unit-build: $(UNIT) $(BUILD)/tests/prog/native_dump
+unit-build: $(UNIT) $(DUMPS)
 unit: unit-build
 	@set -e; for t in $(UNIT); do $$t; done
 

@@ -59,61 +59,73 @@ void blame_stack(const struct observations *o, uint32_t stack, struct culprit *o
 	out->native = native ? native->function : NULL;
 }
 
-/* Votes of samples for functions; a handful of candidates suffices. */
+/* Votes of looks for functions; a handful of candidates suffices. The line and the native callee are voted
+ * for apart, the callee only by looks that read the native stack. */
+struct choice {
+	uint64_t weight;
+	int line;	    /* of lines */
+	const char *native; /* of natives; NULL: none, pure Python ran */
+	uint32_t stack;
+};
+struct choices {
+	struct choice at[8];
+	unsigned n;
+};
 struct vote {
 	struct culprit culprit;
-	uint64_t weight, best; /* best: of a single line's share */
-	uint32_t stack;
-	struct {
-		int line;
-		const char *native;
-		uint64_t weight;
-		uint32_t stack;
-	} lines[8];
-	unsigned line_count;
+	uint64_t weight;
+	struct choices lines, natives;
 };
 struct votes {
 	struct vote at[16];
 	unsigned n;
 };
 
-static void vote_line(struct vote *v, const struct culprit *c, uint32_t stack, uint64_t weight)
+static void choice_add(struct choices *c, int line, const char *native, uint32_t stack, uint64_t weight)
 {
-	for (unsigned i = 0; i < v->line_count; i++)
-		if (v->lines[i].line == c->line && v->lines[i].native == c->native) {
-			v->lines[i].weight += weight;
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->at[i].line == line && c->at[i].native == native) {
+			c->at[i].weight += weight;
 			return;
 		}
-	if (v->line_count == LENGTH(v->lines))
-		return;
-	v->lines[v->line_count].line = c->line;
-	v->lines[v->line_count].native = c->native;
-	v->lines[v->line_count].weight = weight;
-	v->lines[v->line_count++].stack = stack;
+	if (c->n < LENGTH(c->at))
+		c->at[c->n++] = (struct choice){weight, line, native, stack};
 }
 
-static void vote_add(struct votes *votes, const struct observations *o, uint32_t stack, uint64_t weight)
+static const struct choice *choice_best(const struct choices *c)
+{
+	const struct choice *best = NULL;
+	for (unsigned i = 0; i < c->n; i++)
+		if (!best || c->at[i].weight > best->weight)
+			best = &c->at[i];
+	return best;
+}
+
+static void vote_add(struct votes *votes, const struct observations *o, const struct obs_sample *s,
+		     uint64_t weight)
 {
 	struct culprit c = {0};
-	blame_stack(o, stack, &c);
+	struct vote *v = NULL;
+	blame_stack(o, s->stack, &c);
 	if (!c.function)
 		return;
-	for (unsigned i = 0; i < votes->n; i++)
-		if (votes->at[i].culprit.function == c.function && votes->at[i].culprit.file == c.file) {
-			votes->at[i].weight += weight;
-			vote_line(&votes->at[i], &c, stack, weight);
-			return;
-		}
-	if (votes->n == LENGTH(votes->at))
+	for (unsigned i = 0; i < votes->n && !v; i++)
+		if (votes->at[i].culprit.function == c.function && votes->at[i].culprit.file == c.file)
+			v = &votes->at[i];
+	if (!v && votes->n < LENGTH(votes->at)) {
+		v = &votes->at[votes->n++];
+		*v = (struct vote){.culprit = c};
+	}
+	if (!v)
 		return;
-	struct vote *v = &votes->at[votes->n++];
-	memset(v, 0, sizeof *v);
-	v->culprit = c;
-	v->weight = weight;
-	vote_line(v, &c, stack, weight);
+	v->weight += weight;
+	choice_add(&v->lines, c.line, NULL, s->stack, weight);
+	if (s->native)
+		choice_add(&v->natives, 0, c.native, s->stack, weight);
 }
 
-/* The function with most weight, at its line with most weight. */
+/* The function with most weight, at its line with most weight, in the native function with most. The stack is
+ * one that shows that native function. */
 static void votes_result(const struct votes *votes, struct culprit *out, uint32_t *stack)
 {
 	const struct vote *best = NULL;
@@ -122,15 +134,12 @@ static void votes_result(const struct votes *votes, struct culprit *out, uint32_
 			best = &votes->at[i];
 	if (!best)
 		return;
-	unsigned line = 0;
-	for (unsigned i = 1; i < best->line_count; i++)
-		if (best->lines[i].weight > best->lines[line].weight)
-			line = i;
+	const struct choice *line = choice_best(&best->lines), *native = choice_best(&best->natives);
 	out->function = best->culprit.function;
 	out->file = best->culprit.file;
-	out->line = best->lines[line].line;
-	out->native = best->lines[line].native;
-	*stack = best->lines[line].stack;
+	out->line = line->line;
+	out->native = native ? native->native : NULL;
+	*stack = native && native->native ? native->stack : line->stack;
 }
 
 static void culprit_thread(const struct judge *j, uint32_t id, struct culprit *out)
@@ -158,14 +167,14 @@ void blame_loop(const struct judge *j, uint64_t start, uint64_t end, const char 
 			continue;
 		bool fits = syscall ? s->run == RUN_BLOCKED && s->syscall == syscall : s->run != RUN_BLOCKED;
 		if (s->time_ns >= start && s->time_ns <= end) {
-			vote_add(&votes, j->seen, s->stack, fits ? 4 : 1);
+			vote_add(&votes, j->seen, s, fits ? 4 : 1);
 		} else if (fits && (!near ||
 				    distance(s->time_ns, start, end) < distance(near->time_ns, start, end))) {
 			near = s;
 		}
 	}
 	if (!votes.n && near && (syscall || distance(near->time_ns, start, end) < NEAR_NS))
-		vote_add(&votes, j->seen, near->stack, 1);
+		vote_add(&votes, j->seen, near, 1);
 	culprit_thread(j, j->loop_thread, out);
 	votes_result(&votes, out, stack);
 }
@@ -213,11 +222,11 @@ static void hold_vote(const struct judge *j, struct holder_votes *v, uint64_t st
 	for (size_t i = 0; inside && i < j->sample_count; i++) {
 		const struct obs_sample *s = &j->samples[i];
 		if (s->thread == v->thread && s->time_ns >= start && s->time_ns <= end && s->stack)
-			vote_add(&v->votes, j->seen, s->stack, (end - start) / inside + 1);
+			vote_add(&v->votes, j->seen, s, (end - start) / inside + 1);
 	}
 	const struct obs_sample *near = inside ? NULL : sample_near(j, v->thread, start, end);
 	if (near)
-		vote_add(&v->votes, j->seen, near->stack, end - start);
+		vote_add(&v->votes, j->seen, near, end - start);
 }
 
 static struct holder *holder_of(struct segment *segment, const struct judge *j, uint32_t thread)

@@ -110,6 +110,7 @@ struct obs_sample {
 	const char *syscall, *target; /* of a blocked thread */
 	uint32_t stack;               /* 0: none */
 	int64_t cpu_ns, delay_ns;     /* of the thread, since its birth, at this instant; -1: not known */
+	bool native;                  /* the native stack was read too */
 };
 
 /* A record, read. Arrays are sorted: by id; waits, holds and samples by (stall, start or time). */

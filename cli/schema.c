@@ -208,6 +208,7 @@ static const struct column sample[] = {
 	REF(REF0, T, stack, stack, STACK, NULL),
 	COLUMN(COUNT0, T, cpu_ns, cpu_ns, "of the thread since its birth"),
 	COLUMN(COUNT0, T, delay_ns, delay_ns, "ready to run but without a CPU, since its birth"),
+	COLUMN(BOOL, T, native, native, "the native stack was read too"),
 };
 #undef T
 

@@ -20,6 +20,7 @@
 #define COMMIT_NS (NS * 4 / 10)
 #define NATIVE_QUEUED_MAX 1500u /* samples that may wait with their stack bytes, about 24 MB */
 #define NATIVE_FRAMES 256
+#define REFRESH_NS (NS / 5)
 
 enum what {
 	PUT_CAPTURE,
@@ -62,6 +63,7 @@ struct native_box {
 	struct native_box *next;
 	pid_t pid;
 	struct native *native;
+	uint64_t refresh_after;
 };
 
 struct writer {
@@ -204,6 +206,16 @@ static int sample_native_frames(struct native_box *box, const struct native_samp
 	return count;
 }
 
+/* A library loaded since: look at the maps again, if the process still has any. */
+static void box_refresh(struct native_box *box, const struct native_sample *sample)
+{
+	uint64_t now = now_ns();
+	if (native_covers(box->native, sample->regs[NATIVE_RIP]) || now < box->refresh_after)
+		return;
+	box->refresh_after = now + REFRESH_NS;
+	native_refresh(box->native, box->pid);
+}
+
 static void sample_write(struct writer *w, struct raw_sample *s)
 {
 	static struct stack python, merged; /* too large for a stack; one writer thread */
@@ -211,7 +223,10 @@ static void sample_write(struct writer *w, struct raw_sample *s)
 	int native_count = 0;
 	bool cut = false;
 	if (s->native && s->box && s->box->native)
+		box_refresh(s->box, s->native);
+	if (s->native && s->box && s->box->native)
 		native_count = sample_native_frames(s->box, s->native, native, STACK_MAX, &cut);
+	s->seen.native = native_count > 0;
 	python.n = s->frame_count;
 	python.cut = 0;
 	if (s->frame_count)

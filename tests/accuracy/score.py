@@ -243,7 +243,7 @@ def score_segment(score, inside, segment, version):
     heaviest = max(right, key=lambda r: r[0])[1]
     if len(heaviest.holders) == 1:  # one holder most of the time: it, and no other, is to be named
         allowed = [heaviest.blame]
-    named = [b for b in allowed if culprit.get("function") == (b.qualname if version >= (3, 11) else b.function)
+    named = [b for b in allowed if culprit.get("function") in ((b.qualname,) if version >= (3, 11) else (b.qualname, b.function))
              and culprit.get("file") == b.file]
     if named:
         score.right["function"] += seconds

@@ -91,7 +91,7 @@ class NativeSelector(Selector):
         self.begins(entry, back, ms, ready)
         found = []
         for events, fd, _ in self.events[:ready]:
-            key = self._key_from_fd(fd)
+            key = self._fd_to_key.get(fd)
             if key:
                 mask = (events & ~IN and selectors.EVENT_WRITE) | (events & ~OUT and selectors.EVENT_READ)
                 found.append((key, mask & key.events))

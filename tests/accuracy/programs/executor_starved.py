@@ -2,6 +2,7 @@
 """run_in_executor with the default pool: three jobs that each keep the GIL for a while, one after the other."""
 import asyncio
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 
 import stamp
 
@@ -19,6 +20,7 @@ class Thumbnails:
 
 async def main():
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(3))  # it will not start a fourth meanwhile, and have the loop wait
     await stamp.warm(None, 3)
     for seconds in stamp.durations(4, 30, 120):
         await asyncio.gather(*[loop.run_in_executor(None, Thumbnails.scale, seconds) for _ in range(3)])

@@ -34,6 +34,11 @@ static int lists_check(struct interp *py)
 	}
 	for (int i = 0; i < py->threads; i++)
 		py->parts[n++] = (struct mem_part){py->thread[i], py->states + (size_t)i * size, size};
+	/* the heads once more: a state may have been freed and begun anew meanwhile, linked to nothing yet */
+	uint64_t after[PYTHON_INTERPS];
+	for (int i = 0; i < py->interps; i++)
+		py->parts[n++] =
+			(struct mem_part){py->interp[i].address + (uint64_t)l->interp_threads, &after[i], 8};
 	int e = mem_read_parts(py->pid, py->parts, n);
 	if (e)
 		return e == -EFAULT ? -EAGAIN : e;
@@ -41,7 +46,7 @@ static int lists_check(struct interp *py)
 	uint64_t expect = head;
 	int t = 0;
 	for (int i = 0; i < py->interps; i++) {
-		if (py->interp[i].address != expect)
+		if (py->interp[i].address != expect || py->interp[i].threads != after[i])
 			return -EAGAIN;
 		expect = py->interp[i].next;
 		uint64_t thread = py->interp[i].threads;
@@ -65,7 +70,7 @@ static void threads_grow(struct interp *py)
 	py->thread = xrealloc(py->thread, room, sizeof(*py->thread));
 	py->thread_interp = xrealloc(py->thread_interp, room, sizeof(*py->thread_interp));
 	py->states = xrealloc(py->states, room, (size_t)py->layout.tstate_size);
-	py->parts = xrealloc(py->parts, room + 1 + 3 * PYTHON_INTERPS, sizeof(*py->parts));
+	py->parts = xrealloc(py->parts, room + 1 + 4 * PYTHON_INTERPS, sizeof(*py->parts));
 }
 
 /* Follows the lists link by link. A cycle ends at the bounds, and lists_check then finds it out. */

@@ -253,7 +253,7 @@ static enum moved moved_check(struct interp *py, uint64_t thread)
 	uint64_t now;
 	/* a chain that ends in a generator ends there also when that has just yielded, and is then no stack
 	 */
-	if (w->open_end &&
+	if (w->open_end && !w->cut &&
 	    (l->frame_shim_owner >= 0 || current_read(py, thread, &now) || now != w->frame[0].at))
 		return MOVED;
 	for (int i = w->n - 1; i >= 0; i--)
@@ -328,6 +328,8 @@ int python_stack(struct interp *py, struct interp_thread thread, struct stack *o
 		w->open_end = false;
 		e = python_refresh(py);
 		int i = e ? e : python_thread_find(py, thread);
+		if (i == -ENOENT && try < PYTHON_TRIES) /* an ending neighbour can hide it for a moment */
+			continue;
 		if (i < 0)
 			return i;
 		uint64_t at = py->thread[i];

@@ -74,30 +74,34 @@ void python_thread_identify(struct interp *py, const unsigned char *state, struc
 		out->tid = tid_outside(py, (uint64_t)tid);
 }
 
+/* The state that is for a new thread bears for a moment the number of the thread that makes it (to 3.11:
+ * Modules/_threadmodule.c, thread_PyThread_start_new_thread), and newer states come first: the last that fits
+ * counts. */
 int python_thread_find(struct interp *py, struct interp_thread thread)
 {
 	const struct python_layout *l = &py->layout;
+	int found = -ENOENT;
 	for (int i = 0; i < py->threads && thread.pthread; i++)
 		if (python_u64(py->states + (size_t)i * (size_t)l->tstate_size, l->tstate_thread_id) ==
 		    thread.pthread)
-			return i;
+			found = i;
 	if (!thread.tid || thread.pthread)
-		return -ENOENT;
+		return found;
 	char text[16];
 	snprintf(text, sizeof(text), "%d", (int)thread.tid);
 	pid_t inside = py->namespaced ? tid_inside(py->pid, text) : thread.tid;
 	for (int i = 0; i < py->threads; i++) {
 		const unsigned char *state = py->states + (size_t)i * (size_t)l->tstate_size;
 		int tid;
-		if (l->tstate_native_thread_id >= 0 &&
-		    python_u64(state, l->tstate_native_thread_id) == (uint64_t)inside)
-			return i;
-		if (!mem_read(py->pid, python_u64(state, l->tstate_thread_id) + GLIBC_TID, &tid,
-			      sizeof(tid)) &&
-		    tid == inside)
-			return i;
+		bool fits = l->tstate_native_thread_id >= 0 &&
+			    python_u64(state, l->tstate_native_thread_id) == (uint64_t)inside;
+		if (!fits &&
+		    !mem_read(py->pid, python_u64(state, l->tstate_thread_id) + GLIBC_TID, &tid, sizeof(tid)))
+			fits = tid == inside;
+		if (fits)
+			found = i;
 	}
-	return -ENOENT;
+	return found;
 }
 
 /* threading._active of the main interpreter. */
@@ -163,10 +167,11 @@ int python_thread_name(struct interp *py, struct interp_thread thread, char *buf
 {
 	if (!size)
 		return -EINVAL;
-	int e = python_refresh(py);
-	if (e)
-		return e;
-	int i = python_thread_find(py, thread);
+	int e = 0, i = -ENOENT;
+	for (int try = 0; try < PYTHON_TRIES && i == -ENOENT && !e; try++) {
+		e = python_refresh(py);
+		i = e ? e : python_thread_find(py, thread);
+	}
 	if (i < 0)
 		return i;
 	uint64_t pthread = python_u64(py->states + (size_t)i * (size_t)py->layout.tstate_size,

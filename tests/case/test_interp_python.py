@@ -77,7 +77,24 @@ def settle(look, pid, wanted):
 
 
 def stack_of(answer, tid):
-    return next(t for t in answer["threads"] if t["tid"] == tid)
+    return next((t for t in answer["threads"] if t["tid"] == tid), {"stack": []})
+
+
+def main_stack(look, process, asleep):
+    """The main thread's stack once it stands in the function `asleep` on a line with a sleep."""
+
+    def there(answer):
+        frame = (stack_of(answer, process.pid)["stack"] or [{}])[0] if answer["error"] == 0 else {}
+        return frame.get("function") == asleep and "sleep(1000)" in source_line(frame)
+
+    answer = settle(look, process.pid, there)
+    assert there(answer), answer
+    return answer, stack_of(answer, process.pid)
+
+
+def source_line(frame):
+    with open(frame["file"]) as file:
+        return file.read().splitlines()[frame["line"] - 1]
 
 
 def minor_of(path):
@@ -116,7 +133,8 @@ def test_a_thread_that_holds_the_gil(python, start, look):
 
 def test_every_thread_beside_the_holder(python, start, look):
     process = start([python, SICK, "hold"])
-    answer = settle(look, process.pid, lambda a: len(a.get("threads", [])) == 3 and stack_of(a, a["locks"][0]["tid"])["stack"])
+    answer = settle(look, process.pid, lambda a: any(
+        f["function"] == "Outer.slow" for t in a.get("threads", []) for f in t["stack"]))
     names = {t["name"] for t in answer["threads"]}
     assert names == {"MainThread", "worker-ü", "工人 🐍"}
     main = stack_of(answer, process.pid)
@@ -130,14 +148,14 @@ def test_every_thread_beside_the_holder(python, start, look):
 
 def test_a_deep_stack_keeps_its_inner_end(python, start, look):
     process = start([python, SICK, "deep", 900])
-    main = settle(look, process.pid, lambda a: a["threads"])["threads"][0]
+    _, main = main_stack(look, process, "deep")
     assert main["cut"] == 1 and len(main["stack"]) == 512
     assert {f["function"] for f in main["stack"]} == {"deep"}
     assert {f["line"] for f in main["stack"][1:]} == {marked()["deep"]}
 
 
 def test_a_stack_as_deep_as_it_is(python, start, look):
-    main = look(start([python, SICK, "deep", 400]).pid)["threads"][0]
+    _, main = main_stack(look, start([python, SICK, "deep", 400]), "deep")
     assert main["cut"] == 0 and [f["function"] for f in main["stack"]] == ["deep"] * 401 + ["main", "<module>"]
 
 
@@ -193,7 +211,7 @@ def test_a_stack_is_cheap(python, start, look):
 def test_a_relative_file_name_is_made_absolute(python, start, look, tmp_path):
     (tmp_path / "app.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(1000)\n")
     process = start([python, "app.py"], cwd=tmp_path)
-    [frame] = look(process.pid)["threads"][0]["stack"]
+    [frame] = main_stack(look, process, "<module>")[1]["stack"]
     assert (frame["function"], frame["file"], frame["line"]) == ("<module>", str(tmp_path / "app.py"), 3)
 
 
@@ -202,7 +220,7 @@ def test_a_package_is_not_the_users(python, start, look, tmp_path):
     folder.mkdir()
     (folder / "stuck.py").write_text("import time\n\n\ndef wait():\n    print('ready', flush=True)\n    time.sleep(1000)\n")
     process = start([python, "-c", "import stuck; stuck.wait()"], env={**os.environ, "PYTHONPATH": str(folder)})
-    stack = look(process.pid)["threads"][0]["stack"]
+    stack = main_stack(look, process, "wait")[1]["stack"]
     assert [(f["function"], f["origin"], f["module"]) for f in stack] == [("wait", PACKAGE, "stuck"),
                                                                          ("<module>", USER, "__main__")]
 
@@ -213,9 +231,8 @@ def test_a_renamed_binary(start, look, tmp_path):
         shutil.copy2(os.path.realpath(python), path)
         env = {**os.environ, "PYTHONHOME": os.path.dirname(os.path.dirname(os.path.abspath(python)))}
         process = start([path, SICK, "deep", 3], env=env)
-        answer = look(process.pid)
-        assert answer["error"] == 0 and answer["version"] == full_version(python)
-        assert len(answer["threads"][0]["stack"]) == 6
+        answer, main = main_stack(look, process, "deep")
+        assert answer["version"] == full_version(python) and len(main["stack"]) == 6
 
 
 def test_a_deleted_binary(start, look, tmp_path):

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The contract of a cause, one file each under cli/cause/, registered by PART(cause, cause, ...). The timeline cuts a
- * stall into spans (what the loop thread was doing); each span goes to the first cause, by order, that claims it.
+ * The contract of a cause, one file each under cli/cause/, registered by PART(cause, cause, ...). The
+ * timeline cuts a stall into spans (what the loop thread was doing); each span goes to the first cause, by
+ * order, that claims it.
  */
 #ifndef WHYSTALL_CAUSE_H
 #define WHYSTALL_CAUSE_H

@@ -11,17 +11,17 @@
 #include "verdict.h"
 
 struct format_options {
-	int columns;    /* 80 unless a terminal says otherwise */
-	bool colour;    /* the output takes colours and Unicode */
-	uint32_t stall; /* only this stall, in full; 0: all */
+	int columns;	    /* 80 unless a terminal says otherwise */
+	bool colour;	    /* the output takes colours and Unicode */
+	uint32_t stall;	    /* only this stall, in full; 0: all */
 	const char *record; /* path of the record, for the last line; NULL: none */
 	const char *prefix; /* "whystall: " on stderr, "" on stdout: the first line's beginning */
-	bool newest;        /* record is the one that commands read which are given none */
+	bool newest;	    /* record is the one that commands read which are given none */
 };
 
 struct format {
-	const char *name; /* -f NAME */
-	const char *help; /* one line */
+	const char *name;							     /* -f NAME */
+	const char *help;							     /* one line */
 	int (*write)(FILE *, const struct verdict *, const struct format_options *); /* 0 or -errno */
 };
 

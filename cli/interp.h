@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The contract of an interpreter module: is this runtime in the process, which lock is its big one, who is who,
- * and what are a thread's frames? Everything is read from outside (mem.h); nothing is ever written, stopped or
- * trusted. One file per runtime under cli/interp/, registered by PART(interp, interp_ops, ...).
+ * The contract of an interpreter module: is this runtime in the process, which lock is its big one, who is
+ * who, and what are a thread's frames? Everything is read from outside (mem.h); nothing is ever written,
+ * stopped or trusted. One file per runtime under cli/interp/, registered by PART(interp, interp_ops, ...).
  */
 #ifndef WHYSTALL_INTERP_H
 #define WHYSTALL_INTERP_H
@@ -24,7 +24,7 @@ struct interp_lock {
 };
 
 struct interp_thread {
-	pid_t tid;        /* as /proc knows it; 0: not known */
+	pid_t tid;	  /* as /proc knows it; 0: not known */
 	uint64_t pthread; /* pthread_self(); 0: not known */
 };
 
@@ -34,32 +34,32 @@ struct interp_ops {
 	/* Looks for the runtime in a process. 0 and *out, or:
 	 *   -ENOENT   this runtime is not in the process
 	 *   -EAGAIN   it is, but has not come up yet: ask again
-	 *   -ENOTSUP  it is, but this version is not supported: `why` is a sentence naming it and those that are;
-	 *             `version` is filled in all the same
-	 *   other     it cannot be read: `why` says. */
-	int (*open)(struct interp **out, pid_t pid, const struct maps *maps, char *version, size_t version_size,
-	            char *why, size_t why_size);
+	 *   -ENOTSUP  it is, but this version is not supported: `why` is a sentence naming it and those that
+	 * are; `version` is filled in all the same other     it cannot be read: `why` says. */
+	int (*open)(struct interp **out, pid_t pid, const struct maps *maps, char *version,
+		    size_t version_size, char *why, size_t why_size);
 	void (*close)(struct interp *); /* accepts NULL */
 
 	bool (*free_threaded)(struct interp *);
 	double (*switch_interval)(struct interp *); /* seconds, negative: none or not known */
 
-	/* The interpreters' locks that exist now, main interpreter's first. Returns how many (0..max) or -errno. */
+	/* The interpreters' locks that exist now, main interpreter's first. Returns how many (0..max) or
+	 * -errno. */
 	int (*locks)(struct interp *, struct interp_lock *out, int max);
-	/* Which thread has the lock `address` now (as a thread of this process), or -ENOENT for none. A guess is not
-	 * an answer: -EAGAIN where the reading was torn. */
+	/* Which thread has the lock `address` now (as a thread of this process), or -ENOENT for none. A guess
+	 * is not an answer: -EAGAIN where the reading was torn. */
 	int (*lock_holder)(struct interp *, uint64_t address, struct interp_thread *out);
 
-	/* The Python (Ruby, ...) frames of a thread, innermost first, into out (which is overwritten). 0; -ENOENT: no
-	 * such thread, or it has no frames; -EAGAIN: torn while it was read. Bounded in time and memory whatever the
-	 * target's memory holds. May be called for a running thread. */
+	/* The Python (Ruby, ...) frames of a thread, innermost first, into out (which is overwritten). 0;
+	 * -ENOENT: no such thread, or it has no frames; -EAGAIN: torn while it was read. Bounded in time and
+	 * memory whatever the target's memory holds. May be called for a running thread. */
 	int (*stack)(struct interp *, struct interp_thread thread, struct stack *out);
 	/* The runtime's name of a thread ("ThreadPoolExecutor-0_0"). 0, -ENOENT: it has none (yet). */
 	int (*thread_name)(struct interp *, struct interp_thread thread, char *buf, size_t size);
 
-	/* Does this native symbol, in this module (base name), run the runtime's frames (an evaluation loop), or is
-	 * it one of its call trampolines or abstract-object dispatchers? Else the origin that fits: user for an
-	 * extension's code, runtime for the interpreter itself. */
+	/* Does this native symbol, in this module (base name), run the runtime's frames (an evaluation loop),
+	 * or is it one of its call trampolines or abstract-object dispatchers? Else the origin that fits:
+	 * user for an extension's code, runtime for the interpreter itself. */
 	enum frame_origin (*native_origin)(const char *symbol, const char *module);
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A target's bytes and its memory map, read from outside without stopping it. What is read may be torn, stale or
- * hostile: callers bound and check everything.
+ * A target's bytes and its memory map, read from outside without stopping it. What is read may be torn, stale
+ * or hostile: callers bound and check everything.
  */
 #ifndef WHYSTALL_MEM_H
 #define WHYSTALL_MEM_H
@@ -15,7 +15,8 @@
 int mem_read(pid_t pid, uint64_t address, void *to, size_t len);
 /* Reads a NUL-terminated string of at most size-1 bytes. 0 or -errno. */
 int mem_string(pid_t pid, uint64_t address, char *to, size_t size);
-/* Several reads in as few system calls as can be: all of them (0) or -errno, what was read then being undefined. */
+/* Several reads in as few system calls as can be: all of them (0) or -errno, what was read then being
+ * undefined. */
 struct mem_part {
 	uint64_t address;
 	void *to;

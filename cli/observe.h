@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What was observed, as a record stores it (doc/record.md) and as the reader gets it back: facts, no verdicts.
- * store.c writes these while a capture runs and reads them from a saved or growing record. Ids are small integers,
- * from 1, given by whoever captures; 0 means none. Times are CLOCK_MONOTONIC ns; strings are interned.
+ * What was observed, as a record stores it (doc/record.md) and as the reader gets it back: facts, no
+ * verdicts. store.c writes these while a capture runs and reads them from a saved or growing record. Ids are
+ * small integers, from 1, given by whoever captures; 0 means none. Times are CLOCK_MONOTONIC ns; strings are
+ * interned.
  */
 #ifndef WHYSTALL_OBSERVE_H
 #define WHYSTALL_OBSERVE_H
@@ -23,8 +24,8 @@ enum backend { BACKEND_PRELOAD = 1, BACKEND_EBPF, BACKEND_MIXED };
 struct obs_capture {
 	const char *run_id; /* UUID */
 	const char *host, *boot_id, *container_id, *service;
-	const char *version;       /* of the whystall that wrote it */
-	const char *started;       /* RFC 3339, of the instant start_ns */
+	const char *version;	   /* of the whystall that wrote it */
+	const char *started;	   /* RFC 3339, of the instant start_ns */
 	uint64_t start_ns, end_ns; /* end_ns: the latest commit while it grows */
 	uint64_t threshold_ns;
 	enum backend backend;
@@ -40,11 +41,11 @@ struct obs_process {
 	const char *command; /* JSON array of strings */
 	const char *exe;
 	const char *runtime, *runtime_version; /* NULL: not known; "native" where no interpreter was found */
-	int free_threaded;                     /* -1: not known */
-	double switch_interval_s;              /* negative: none */
+	int free_threaded;		       /* -1: not known */
+	double switch_interval_s;	       /* negative: none */
 	enum backend backend;
 	uint64_t start_ns, end_ns; /* end_ns 0: runs */
-	const char *note;          /* why less is known of it ("CPython 3.5 is not supported: ..."), or NULL */
+	const char *note; /* why less is known of it ("CPython 3.5 is not supported: ..."), or NULL */
 };
 
 struct obs_thread {
@@ -52,27 +53,28 @@ struct obs_thread {
 	int tid, ns_tid;
 	const char *name;
 	uint64_t start_ns, end_ns;
-	int64_t cpu_ns;  /* -1: not known */
-	int gil_known;   /* 0: the next five mean nothing; 1: all holds; 2: contended ones only */
+	int64_t cpu_ns; /* -1: not known */
+	int gil_known;	/* 0: the next five mean nothing; 1: all holds; 2: contended ones only */
 	uint64_t gil_holds, gil_held_ns, gil_longest_ns, gil_waits, gil_waited_ns;
 };
 
 struct obs_loop {
 	uint32_t id, thread;
-	const char *wait;                   /* kernel name of its wait */
+	const char *wait; /* kernel name of its wait */
 	uint64_t ticks, tick_ns, tick_max_ns, wait_ns;
-	uint64_t first_ns, last_ns;         /* observed from..to */
-	uint64_t suppressed;                /* stalls counted but not kept */
-	uint64_t count[TICK_BUCKETS];       /* ticks by length; a record has them second by second */
+	uint64_t first_ns, last_ns;   /* observed from..to */
+	uint64_t suppressed;	      /* stalls counted but not kept */
+	uint64_t count[TICK_BUCKETS]; /* ticks by length; a record has them second by second */
 };
 
 struct obs_stall {
 	uint32_t id, loop;
 	uint64_t start_ns, end_ns; /* end_ns of an ongoing one: as far as it was seen */
 	bool ongoing, began_before;
-	bool outside;       /* the loop's own runner (asyncio's run_forever ...) was not on the stack: no stall after all */
-	int64_t ready_after; /* -1: not known */
-	uint64_t lost;       /* events of this process lost meanwhile */
+	bool outside; /* the loop's own runner (asyncio's run_forever ...) was not on the stack: no stall
+			 after all */
+	int64_t ready_after;	  /* -1: not known */
+	uint64_t lost;		  /* events of this process lost meanwhile */
 	int64_t cpu_ns, delay_ns; /* of the loop thread in the stall (schedstat), -1: not known */
 };
 
@@ -88,18 +90,18 @@ struct obs_wait {
 	uint32_t stall;
 	enum wait_what what;
 	uint64_t start_ns, end_ns;
-	uint32_t lock;        /* WAIT_LOCK */
-	uint32_t owner;       /* thread that had it when the wait began, 0: not known or nobody */
-	bool self_owned;      /* WAIT_LOCK: the waiter itself took it last (Event, Queue, Future) */
-	const char *syscall;  /* WAIT_CALL */
-	const char *target;   /* file, peer or pid, NULL */
+	uint32_t lock;	     /* WAIT_LOCK */
+	uint32_t owner;	     /* thread that had it when the wait began, 0: not known or nobody */
+	bool self_owned;     /* WAIT_LOCK: the waiter itself took it last (Event, Queue, Future) */
+	const char *syscall; /* WAIT_CALL */
+	const char *target;  /* file, peer or pid, NULL */
 };
 
 /* Another thread had the lock during such a wait. */
 struct obs_hold {
 	uint32_t stall, lock, thread;
 	uint64_t start_ns, end_ns; /* whole hold, not clipped to the wait */
-	bool at_least;             /* it may have begun before start_ns */
+	bool at_least;		   /* it may have begun before start_ns */
 };
 
 /* A look at a thread during a stall. */
@@ -108,9 +110,9 @@ struct obs_sample {
 	uint64_t time_ns;
 	enum thread_run run;
 	const char *syscall, *target; /* of a blocked thread */
-	uint32_t stack;               /* 0: none */
+	uint32_t stack;		      /* 0: none */
 	int64_t cpu_ns, delay_ns;     /* of the thread, since its birth, at this instant; -1: not known */
-	bool native;                  /* the native stack was read too */
+	bool native;		      /* the native stack was read too */
 };
 
 /* A record, read. Arrays are sorted: by id; waits, holds and samples by (stall, start or time). */
@@ -124,10 +126,10 @@ struct observations {
 	VEC(struct obs_wait) waits;
 	VEC(struct obs_hold) holds;
 	VEC(struct obs_sample) samples;
-	VEC(struct frame) frames;     /* by frame id - 1 */
-	VEC(uint32_t) stack_frames;   /* frame ids, all stacks one after the other */
-	VEC(uint32_t) stack_begin;    /* stack id s is stack_frames[stack_begin[s-1] .. stack_begin[s]) */
-	VEC(bool) stack_cut;          /* by stack id - 1: the real stack went on */
+	VEC(struct frame) frames;   /* by frame id - 1 */
+	VEC(uint32_t) stack_frames; /* frame ids, all stacks one after the other */
+	VEC(uint32_t) stack_begin;  /* stack id s is stack_frames[stack_begin[s-1] .. stack_begin[s]) */
+	VEC(bool) stack_cut;	    /* by stack id - 1: the real stack went on */
 };
 
 #endif

@@ -70,9 +70,10 @@ struct table {
 };
 extern const struct table tables[TABLE_COUNT];
 
-#define COLUMN_MAX 24		   /* of a table */
-#define NUMBER_MAX (INT64_MAX / 4) /* of any number: 73 years of ns, so that a few add up without overflow \
-				    */
+#define COLUMN_MAX 24 /* of a table */
+#define NUMBER_MAX                                                                              \
+	(INT64_MAX / 4) /* of any number: 73 years of ns, so that a few add up without overflow \
+			 */
 
 /* Rows that observe.h has in another form */
 struct row_note {

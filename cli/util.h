@@ -32,30 +32,32 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same, only under -v. */
 void say_verbose(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Never return NULL: out of memory says so and exits 125. Only the whystall process uses them, no target does. */
+/* Never return NULL: out of memory says so and exits 125. Only the whystall process uses them, no target
+ * does. */
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t n, size_t size);
 char *xstrdup(const char *s);
 char *xprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A growing array: struct { T *at; size_t n, room; }. vec_push returns a pointer to a new zeroed element. */
-#define VEC(T)                                                                                                  \
-	struct {                                                                                                \
-		T *at;                                                                                          \
-		size_t n, room;                                                                                 \
+#define VEC(T)                  \
+	struct {                \
+		T *at;          \
+		size_t n, room; \
 	}
-#define vec_push(v)                                                                                             \
-	((v)->at = vec_grow((v)->at, &(v)->room, (v)->n + 1, sizeof(*(v)->at)),                                 \
+#define vec_push(v)                                                             \
+	((v)->at = vec_grow((v)->at, &(v)->room, (v)->n + 1, sizeof(*(v)->at)), \
 	 __builtin_memset(&(v)->at[(v)->n], 0, sizeof(*(v)->at)), (v)->n++, &(v)->at[(v)->n - 1])
 #define vec_free(v) (free((v)->at), (v)->at = NULL, (v)->n = (v)->room = 0)
 void *vec_grow(void *at, size_t *room, size_t need, size_t size); /* new room is zeroed */
 
-/* One copy of every string, for the life of the program: equal strings are equal pointers. Thread safe. Bounded:
- * strings are cut at 4 KiB, and past 64 MiB in all every new one reads "(too many names)". NULL gives NULL. */
+/* One copy of every string, for the life of the program: equal strings are equal pointers. Thread safe.
+ * Bounded: strings are cut at 4 KiB, and past 64 MiB in all every new one reads "(too many names)". NULL
+ * gives NULL. */
 const char *intern(const char *s);
 const char *intern_n(const char *s, size_t n);
-/* The same for text from outside: what comes back is UTF-8 without control characters, fit for a terminal, JSON and a
- * record; other bytes read "\x1b". */
+/* The same for text from outside: what comes back is UTF-8 without control characters, fit for a terminal,
+ * JSON and a record; other bytes read "\x1b". */
 const char *intern_text(const char *s, size_t n);
 
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
@@ -70,8 +72,8 @@ char *count_format(char *buf, size_t size, uint64_t n);
 /* The nearest of the words (edit distance at most a third of the length, else NULL). */
 const char *nearest(const char *word, const char *const *words, size_t n);
 
-/* A whole small file: *out is malloced and NUL-terminated, at most max bytes. Returns length or -errno (-EFBIG: it is
- * longer). */
+/* A whole small file: *out is malloced and NUL-terminated, at most max bytes. Returns length or -errno
+ * (-EFBIG: it is longer). */
 ssize_t file_read(const char *path, char **out, size_t max);
 
 #endif

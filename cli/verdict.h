@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The verdict: what every format prints, the shape of whystall.report/1 (design: JSON report). Made by stall.c from
- * observations; owns its arrays, shares their strings and frames, so observations must outlive it.
+ * The verdict: what every format prints, the shape of whystall.report/1 (design: JSON report). Made by
+ * stall.c from observations; owns its arrays, shares their strings and frames, so observations must outlive
+ * it.
  */
 #ifndef WHYSTALL_VERDICT_H
 #define WHYSTALL_VERDICT_H
@@ -19,12 +20,12 @@ struct holder {
 	const char *thread;
 	uint64_t ns, longest_hold_ns;
 	bool at_least;
-	int64_t runnable_ns;    /* -1: null */
-	enum thread_run run;    /* 0: null */
-	const char *syscall;    /* what it was blocked in, NULL */
+	int64_t runnable_ns; /* -1: null */
+	enum thread_run run; /* 0: null */
+	const char *syscall; /* what it was blocked in, NULL */
 	const char *target;
-	uint32_t hold_count;    /* hand-overs: holds seen in this segment */
-	uint32_t stack;         /* observations' stack id, 0: none */
+	uint32_t hold_count;	/* hand-overs: holds seen in this segment */
+	uint32_t stack;		/* observations' stack id, 0: none */
 	struct culprit culprit; /* the function this holder is blamed by */
 };
 
@@ -46,10 +47,10 @@ struct verdict_stall {
 
 struct verdict_cause {
 	const char *cause;
-	uint64_t ns;        /* total */
-	double share;       /* of stalled seconds, 0..1 */
+	uint64_t ns;  /* total */
+	double share; /* of stalled seconds, 0..1 */
 	uint32_t stalls;
-	uint64_t worst_ns;  /* most in one stall */
+	uint64_t worst_ns; /* most in one stall */
 	struct culprit culprit;
 	char *why, *advice; /* one sentence each */
 	bool fixed_known;

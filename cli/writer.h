@@ -34,8 +34,8 @@ void writer_put_loop(struct writer *, const struct obs_loop *);
 void writer_add_ticks(struct writer *, uint32_t loop, uint64_t second, const uint32_t *delta);
 void writer_put_lock(struct writer *, const struct obs_lock *);
 /* A stall with its waits and holds so far. */
-void writer_put_stall(struct writer *, const struct obs_stall *, const struct obs_wait *, size_t waits,
-		      const struct obs_hold *, size_t holds);
+void writer_put_stall(struct writer *, const struct obs_stall *, const struct obs_wait *waits,
+		      size_t wait_count, const struct obs_hold *holds, size_t hold_count);
 
 /* A sample with what its stack is made of. frames and native are malloced and become the writer's; either may
  * be NULL. */

@@ -103,6 +103,9 @@ static void event_take(struct watch *w, struct watch_thread *t, const struct are
 	case EV_READY:
 		watch_ready_event(w, t, e);
 		break;
+	case EV_LOOP_END:
+		watch_loop_end_event(w, t);
+		break;
 	case EV_WAIT:
 	case EV_CALL:
 		wait_event(w, t, e);

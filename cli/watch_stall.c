@@ -28,7 +28,7 @@ static void stall_clear(struct watch_stall *s)
 static void stall_keep(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
 	struct watch_loop *l = t->loop;
-	if (s->kept || !l->is_loop)
+	if (s->kept || !(s->sure || l->current))
 		return;
 	if (l->stalls >= STALLS_MAX) {
 		if (s->ended) {
@@ -202,6 +202,7 @@ static void stall_end(struct watch *w, struct watch_thread *t, struct watch_stal
 {
 	struct watch_loop *l = t->loop;
 	s->ended = true;
+	s->sure = l->current;
 	s->seen.ongoing = false;
 	s->seen.end_ns = end;
 	s->finalize_after = w->now;
@@ -214,7 +215,7 @@ static void stall_end(struct watch *w, struct watch_thread *t, struct watch_stal
 void watch_tick_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
 {
 	struct watch_loop *l = t->loop;
-	if (!l || e->start >= e->time || (!l->is_loop && l->ended.n >= PENDING_MAX))
+	if (!l || e->start >= e->time || (!l->current && l->ended.n >= PENDING_MAX))
 		return;
 	if (l->now.seen.start_ns == e->start) {
 		stall_end(w, t, &l->now, e->time);
@@ -233,6 +234,28 @@ void watch_ready_event(struct watch *w, struct watch_thread *t, const struct are
 	struct watch_stall *s = &t->loop->ended.at[t->loop->ended.n - 1];
 	if (e->time >= s->seen.end_ns)
 		s->seen.ready_after = e->time - s->seen.end_ns < BACK_AT_ONCE_NS ? (int64_t)e->arg : 0;
+}
+
+/* Its wait object was closed: the tick under way leads nowhere, and what was not yet a loop never was one. */
+void watch_loop_end_event(struct watch *w, struct watch_thread *t)
+{
+	struct watch_loop *l = t->loop;
+	size_t kept = 0;
+	if (!l)
+		return;
+	for (size_t i = 0; i < l->ended.n; i++)
+		if (l->ended.at[i].sure || l->current)
+			l->ended.at[kept++] = l->ended.at[i];
+		else
+			stall_clear(&l->ended.at[i]);
+	l->ended.n = kept;
+	if (l->now.kept) {
+		l->now.seen.outside = true;
+		watch_stall_put(w, t, &l->now);
+	}
+	watch_look_end(w, t);
+	stall_clear(&l->now);
+	l->current = false;
 }
 
 /* A tick that we were following is over without an event for it. */
@@ -334,7 +357,8 @@ static void loop_prune(struct watch_loop *l, uint64_t tick)
 static void loop_follow(struct watch *w, struct watch_thread *t)
 {
 	struct watch_loop *l = t->loop;
-	if (!l->is_loop && LOAD(t->slot->loop_waits) >= 3 && loop_qualifies(w, t)) {
+	l->current = LOAD(t->slot->loop_waits) >= 3 && loop_qualifies(w, t);
+	if (l->current && !l->is_loop) {
 		l->is_loop = true;
 		uint32_t hook = t->slot->loop_hook;
 		l->seen.wait = hook < HOOK_COUNT ? hook_info[hook].kernel : "epoll_wait";
@@ -346,7 +370,7 @@ static void loop_follow(struct watch *w, struct watch_thread *t)
 	size_t kept = 0;
 	for (size_t i = 0; i < l->ended.n; i++) {
 		struct watch_stall *s = &l->ended.at[i];
-		if (l->is_loop && s->finalize_after < w->now)
+		if ((s->sure || l->current) && s->finalize_after < w->now)
 			stall_finalize(w, t, s);
 		else
 			l->ended.at[kept++] = *s;
@@ -404,12 +428,12 @@ void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool
 	struct watch_loop *l = t->loop;
 	uint64_t tick = LOAD(t->slot->tick_start);
 	for (size_t i = 0; i < l->ended.n; i++)
-		if (l->is_loop)
+		if (l->is_loop && (l->ended.at[i].sure || l->current))
 			stall_finalize(w, t, &l->ended.at[i]);
 		else
 			stall_clear(&l->ended.at[i]);
 	l->ended.n = 0;
-	if (tick && cut && l->is_loop && when > tick && when - tick >= w->arena->threshold_ns) {
+	if (tick && cut && l->current && when > tick && when - tick >= w->arena->threshold_ns) {
 		if (l->now.seen.start_ns != tick) {
 			stall_clear(&l->now);
 			l->now.seen = (struct obs_stall){

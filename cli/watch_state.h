@@ -46,6 +46,8 @@ struct watch_proc {
 	VEC(struct watch_hold) holds;
 	uint64_t lost;
 	bool perf_denied;
+	bool left;	      /* it went on as a program that the shim is not in */
+	uint64_t leave_check; /* when to look next whether it did */
 };
 
 struct watch_stall {
@@ -56,7 +58,7 @@ struct watch_stall {
 	VEC(struct raw_sample) provisional; /* looks taken before it was kept */
 	unsigned looks;
 	uint64_t next_look;
-	uint64_t ready_at;
+	bool sure; /* a tick of what was a loop by then */
 };
 
 struct watch_loop {
@@ -70,7 +72,8 @@ struct watch_loop {
 	int64_t cpu_base, delay_base; /* schedstat when it was last seen waiting */
 	int64_t cpu_last, delay_last;
 	uint64_t tick_of_base;
-	bool is_loop;
+	bool is_loop; /* it has been one: it is in the record */
+	bool current; /* the object it waits on now has had its three waits */
 };
 
 struct watch_thread {
@@ -122,6 +125,17 @@ struct watch_lock *watch_lock_of(struct watch *, struct watch_proc *, uint64_t a
 struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
 void watch_thread_name(struct watch *, struct watch_thread *);
 void watch_note(struct watch *, const char *sentence); /* once */
+void watch_describe_process(struct watch *, struct watch_proc *);
+/* The program that it was is gone, the process is not: its threads end. */
+void watch_process_left(struct watch *, struct watch_proc *);
+
+/* watch_leave.c */
+/* A slot of a child that runs without the shim, and is past its exec. */
+bool watch_refused(struct arena_proc *);
+/* Notices that a process goes on as a program without the shim. */
+void watch_leave(struct watch *, struct watch_proc *);
+/* It ended: was it such a program? */
+void watch_leave_end(struct watch *, struct watch_proc *);
 
 /* watch_event.c */
 void watch_events(struct watch *);
@@ -131,6 +145,7 @@ void watch_prune(struct watch *);
 void watch_loops(struct watch *);
 void watch_loop_put(struct watch *, struct watch_thread *);
 void watch_tick_event(struct watch *, struct watch_thread *, const struct arena_event *);
+void watch_loop_end_event(struct watch *, struct watch_thread *);
 void watch_ready_event(struct watch *, struct watch_thread *, const struct arena_event *);
 void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
 void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);

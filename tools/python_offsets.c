@@ -76,6 +76,11 @@ static void print_runtime(void)
 	OFFSET(interp_modules, PyInterpreterState, modules);
 #endif
 	OFFSET(interp_next, PyInterpreterState, next);
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030d0000
+	OFFSET(interp_trampoline, PyInterpreterState, interpreter_trampoline);
+#else
+	ABSENT(interp_trampoline);
+#endif
 #if PY_VERSION_HEX >= 0x030b0000
 	OFFSET(interp_threads, PyInterpreterState, threads.head);
 #else
@@ -195,18 +200,21 @@ static void print_code(void)
 	OFFSET(code_linetable, PyCodeObject, co_linetable);
 	ABSENT(code_code);
 	OFFSET(code_adaptive, PyCodeObject, co_code_adaptive);
+	OFFSET(code_firsttraceable, PyCodeObject, _co_firsttraceable);
 	put("line_format", 3);
 #elif PY_VERSION_HEX >= 0x030a0000
 	ABSENT(code_qualname);
 	OFFSET(code_linetable, PyCodeObject, co_linetable);
 	OFFSET(code_code, PyCodeObject, co_code);
 	ABSENT(code_adaptive);
+	ABSENT(code_firsttraceable);
 	put("line_format", 2);
 #else
 	ABSENT(code_qualname);
 	OFFSET(code_linetable, PyCodeObject, co_lnotab);
 	OFFSET(code_code, PyCodeObject, co_code);
 	ABSENT(code_adaptive);
+	ABSENT(code_firsttraceable);
 	put("line_format", 1);
 #endif
 	OFFSET(function_code, PyFunctionObject, func_code);

@@ -11,6 +11,7 @@
 
 #include "cli/util.h"
 
+#define LIST_TRIES 16  /* threads may come and go faster than they are listed */
 #define STATE_MAX 1024 /* a thread state is some hundred bytes */
 
 /* --- interpreters and threads --- */
@@ -31,6 +32,9 @@ static int lists_check(struct interp *py)
 		if (l->interp_gil >= 0)
 			py->parts[n++] =
 				(struct mem_part){in->address + (uint64_t)l->interp_gil, &in->gil, 8};
+		if (l->interp_trampoline >= 0)
+			py->parts[n++] = (struct mem_part){in->address + (uint64_t)l->interp_trampoline,
+							   &in->trampoline, 8};
 	}
 	for (int i = 0; i < py->threads; i++)
 		py->parts[n++] = (struct mem_part){py->thread[i], py->states + (size_t)i * size, size};
@@ -70,7 +74,7 @@ static void threads_grow(struct interp *py)
 	py->thread = xrealloc(py->thread, room, sizeof(*py->thread));
 	py->thread_interp = xrealloc(py->thread_interp, room, sizeof(*py->thread_interp));
 	py->states = xrealloc(py->states, room, (size_t)py->layout.tstate_size);
-	py->parts = xrealloc(py->parts, room + 1 + 4 * PYTHON_INTERPS, sizeof(*py->parts));
+	py->parts = xrealloc(py->parts, room + 1 + 5 * PYTHON_INTERPS, sizeof(*py->parts));
 }
 
 /* Follows the lists link by link. A cycle ends at the bounds, and lists_check then finds it out. */
@@ -106,7 +110,7 @@ static int lists_walk(struct interp *py)
 int python_refresh(struct interp *py)
 {
 	int e = lists_check(py);
-	for (int i = 0; i < PYTHON_TRIES && e == -EAGAIN; i++) {
+	for (int i = 0; i < LIST_TRIES && e == -EAGAIN; i++) {
 		e = lists_walk(py);
 		if (!e)
 			e = lists_check(py);
@@ -248,13 +252,11 @@ static int layout_verify(struct interp *py)
 		return e;
 	if (!main)
 		return -EAGAIN;
-	e = lists_walk(py);
-	if (!e && py->interps && py->threads)
-		e = lists_check(py);
-	else if (!e)
-		return -EAGAIN;
+	e = python_refresh(py);
 	if (e)
 		return e;
+	if (!py->threads)
+		return -EAGAIN;
 	if (py->interps < PYTHON_INTERPS && py->interp[py->interps - 1].address != main)
 		return -ENOTSUP;
 	uint64_t at = gil_address(py, 0);

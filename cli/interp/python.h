@@ -63,7 +63,7 @@ int python_find(pid_t pid, const struct maps *maps, struct python_found *out);
 /* --- python.c --- */
 
 struct python_interp {
-	uint64_t address, next, threads, gil;
+	uint64_t address, next, threads, gil, trampoline;
 };
 
 struct interp {
@@ -163,6 +163,8 @@ int python_code_frame(struct interp *py, const struct python_code *, const struc
 		      struct frame *out);
 /* More of the name could still be found (to 3.10). */
 bool python_code_wants(const struct python_code *);
+/* Code that can never be traced (3.12 on: _Py_InitCleanup): its frame is no frame to Python. */
+bool python_code_shim(const struct python_code *);
 void python_code_close(struct interp *py);
 
 /* --- python_qualname.c: qualified names where code objects have none (to 3.10) --- */

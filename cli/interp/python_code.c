@@ -26,6 +26,7 @@ struct python_code {
 	enum frame_origin origin;
 	int first, tries;
 	long size; /* of the code, bytes */
+	bool shim; /* the interpreter's own, around __init__ or a call: no function of anybody's */
 	unsigned char *lines;
 	size_t lines_size;
 };
@@ -268,6 +269,7 @@ int python_code_load(struct interp *py, const struct python_frame *frame, const 
 	code->lines = lines;
 	code->lines_size = lines_size;
 	py->code_bytes += lines_size;
+	code->shim = l->code_firsttraceable >= 0 && python_i32(id.code, l->code_firsttraceable) * 2l >= size;
 	code->first = python_i32(id.code, l->code_firstlineno);
 	code->file = file_absolute(py, file);
 	code->origin = file_origin(py, code->file);
@@ -279,6 +281,11 @@ int python_code_load(struct interp *py, const struct python_frame *frame, const 
 	}
 	code->function = intern(name);
 	return 0;
+}
+
+bool python_code_shim(const struct python_code *code)
+{
+	return code->shim;
 }
 
 bool python_code_wants(const struct python_code *code)

@@ -41,6 +41,11 @@ struct python_walk {
 	size_t used;
 	unsigned char bytes[COPY_MAX + 2 * COPIES * PAGE];
 
+	/* where the frame objects of a thread were (to 3.10) */
+	uint64_t guess_thread, guess[STACK_MAX];
+	int guesses;
+	unsigned char guess_head[STACK_MAX][HEAD];
+
 	/* the second reading */
 	struct mem_part part[STACK_MAX * (1 + PYTHON_IDENTITY)];
 	unsigned char head[STACK_MAX][HEAD];
@@ -116,19 +121,54 @@ static int object_check(const struct python_layout *l, const unsigned char *head
 	return !loose && l->frame_state >= 0 && python_i32(head, l->frame_state) < 0 ? -EAGAIN : 0;
 }
 
+/* Reads the innermost frame's address and, in the same system call, the frames that were there last time:
+ * memory of frames is used again and again, so most stacks are had in one piece. w->guess[..].head is good if
+ * it says so. */
+static int guesses_read(struct interp *py, uint64_t thread, uint64_t *at)
+{
+	struct python_walk *w = py->walk;
+	uint64_t after, address = thread + (uint64_t)py->layout.tstate_frame;
+	int n = 0;
+	w->part[n++] = (struct mem_part){address, at, sizeof(*at)};
+	for (int i = 0; i < w->guesses; i++)
+		w->part[n++] = (struct mem_part){w->guess[i], w->guess_head[i], HEAD};
+	w->part[n++] = (struct mem_part){address, &after, sizeof(after)};
+	int e = mem_read_parts(py->pid, w->part, n);
+	if (e)
+		w->guesses = 0;
+	return e ? e : *at == after ? 0 : -EAGAIN;
+}
+
+/* A frame, from the guesses or from memory. *next: where in the guesses its caller is to be expected. */
+static int object_read(struct interp *py, uint64_t at, bool loose, int *next, unsigned char *head)
+{
+	struct python_walk *w = py->walk;
+	for (int i = 0; i < w->guesses; i++) {
+		int k = (*next + i) % w->guesses;
+		if (w->guess[k] != at)
+			continue;
+		*next = k + 1;
+		memcpy(head, w->guess_head[k], HEAD);
+		return object_check(&py->layout, head, py->at.frame, loose);
+	}
+	int e = mem_read(py->pid, at, head, HEAD);
+	return e ? e : object_check(&py->layout, head, py->at.frame, loose);
+}
+
 static int walk_objects(struct interp *py, uint64_t thread, bool loose)
 {
 	const struct python_layout *l = &py->layout;
 	struct python_walk *w = py->walk;
 	unsigned char head[HEAD];
 	uint64_t at;
-	int e = -EAGAIN;
-	for (int try = 0; try < CATCH_TRIES && e == -EAGAIN; try++) {
-		e = current_read(py, thread, &at);
+	int next = 0, e = -EAGAIN;
+	if (w->guess_thread != thread)
+		w->guesses = 0;
+	for (int try = 0; try < CATCH_TRIES && (e == -EAGAIN || e == -EFAULT); try++) {
+		next = 0;
+		e = guesses_read(py, thread, &at);
 		if (!e && at)
-			e = mem_read(py->pid, at, head, sizeof(head));
-		if (!e && at)
-			e = object_check(l, head, py->at.frame, loose);
+			e = object_read(py, at, loose, &next, head);
 	}
 	while (!e && at && w->n < STACK_MAX) {
 		w->frame[w->n++] = (struct python_frame){
@@ -141,11 +181,15 @@ static int walk_objects(struct interp *py, uint64_t thread, bool loose)
 		w->open_end = python_u64(head, l->frame_generator) != 0;
 		at = python_u64(head, l->frame_back);
 		if (at)
-			e = mem_read(py->pid, at, head, sizeof(head));
-		if (at && !e)
-			e = object_check(l, head, py->at.frame, loose);
+			e = object_read(py, at, loose, &next, head);
 	}
 	w->cut = at != 0;
+	if (w->n) {
+		w->guess_thread = thread;
+		w->guesses = w->n;
+		for (int i = 0; i < w->n; i++)
+			w->guess[i] = w->frame[i].at;
+	}
 	return e;
 }
 
@@ -189,12 +233,13 @@ static int walk_start(struct interp *py, uint64_t thread, const unsigned char *s
 	return e;
 }
 
-static int walk_interpreter(struct interp *py, uint64_t thread, const unsigned char *state)
+static int walk_interpreter(struct interp *py, int thread, const unsigned char *state)
 {
 	const struct python_layout *l = &py->layout;
 	struct python_walk *w = py->walk;
 	uint64_t at;
-	int steps = 0, e = walk_start(py, thread, state, &at);
+	uint64_t trampoline = py->interp[py->thread_interp[thread]].trampoline;
+	int steps = 0, e = walk_start(py, py->thread[thread], state, &at);
 	if (e)
 		return e;
 	for (; at && w->n < STACK_MAX; steps++) {
@@ -210,6 +255,8 @@ static int walk_interpreter(struct interp *py, uint64_t thread, const unsigned c
 				w->frame[w->n - 1].entry = true;
 			w->open_end = false;
 		} else {
+			if (trampoline && python_u64(head, l->frame_code) == trampoline)
+				return -EAGAIN; /* a loop's own frame, overwritten: the loop has ended */
 			w->open_end = l->frame_shim_owner >= 0 || head[l->frame_owner] == 1;
 			w->frame[w->n++] = (struct python_frame){
 				.at = at,
@@ -302,13 +349,17 @@ static int walk_check(struct interp *py, uint64_t thread, enum moved *moved, boo
 static int walk_output(struct interp *py, struct stack *out)
 {
 	struct python_walk *w = py->walk;
+	out->n = 0;
 	for (int i = 0; i < w->n; i++) {
 		struct python_code *code = python_code_known(py, w->frame[i].code);
-		int e = code ? python_code_frame(py, code, &w->frame[i], &out->at[i]) : -EAGAIN;
+		int e = code ? python_code_frame(py, code, &w->frame[i], &out->at[out->n]) : -EAGAIN;
 		if (e)
 			return e;
+		if (!python_code_shim(code))
+			out->n++;
+		else if (w->frame[i].entry && out->n)
+			out->at[out->n - 1].entry = 1;
 	}
-	out->n = w->n;
 	out->cut = w->cut;
 	return 0;
 }
@@ -335,7 +386,7 @@ int python_stack(struct interp *py, struct interp_thread thread, struct stack *o
 		uint64_t at = py->thread[i];
 		const unsigned char *state = py->states + (size_t)i * (size_t)py->layout.tstate_size;
 		e = py->layout.tstate_frame >= 0 ? walk_objects(py, at, try > LOOSE_TRIES)
-						 : walk_interpreter(py, at, state);
+						 : walk_interpreter(py, i, state);
 		if (!e && !w->n)
 			return -ENOENT;
 		if (!e)

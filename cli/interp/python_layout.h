@@ -7,6 +7,8 @@
 #ifndef WHYSTALL_PYTHON_LAYOUT_H
 #define WHYSTALL_PYTHON_LAYOUT_H
 
+#include <stdbool.h>
+
 enum python_lines {
 	LINES_LNOTAB = 1,    /* to 3.9: Objects/lnotab_notes.txt */
 	LINES_DELTAS = 2,    /* 3.10: Objects/lnotab_notes.txt, PEP 626 */
@@ -39,6 +41,7 @@ struct python_layout {
 	int runtime_interpreters_head, runtime_interpreters_main, runtime_main_thread;
 	int runtime_gil; /* the one GIL, within _PyRuntime; else interp_gil, a pointer */
 	int interp_gil, interp_modules, interp_next, interp_threads;
+	int interp_trampoline; /* 3.12: the code object of the evaluation loop's own frames */
 	int gil_interval, gil_last_holder, gil_locked, gil_cond, gil_switch_cond, gil_enabled;
 
 	int tstate_size, tstate_next, tstate_interp, tstate_thread_id, tstate_native_thread_id;
@@ -54,9 +57,10 @@ struct python_layout {
 	int frame_generator, frame_valuestack, frame_locals;
 
 	int code_argcount, code_firstlineno, code_filename, code_name, code_qualname, code_linetable;
-	int code_code;	   /* a bytes object, to 3.10 */
-	int code_adaptive; /* the code itself, from 3.11 on */
-	int line_format;   /* enum python_lines */
+	int code_code;		 /* a bytes object, to 3.10 */
+	int code_adaptive;	 /* the code itself, from 3.11 on */
+	int code_firsttraceable; /* in code units */
+	int line_format;	 /* enum python_lines */
 	int function_code, function_qualname, method_function, wrapper_wrapped, generator_code,
 		generator_qualname;
 	int code_consts, op_load_const, op_make_function, op_extended_arg;

@@ -264,3 +264,16 @@ def test_a_python_that_ends(python, start, look):
     process.kill()
     process.wait()
     assert look(process.pid)["error"] < 0
+
+
+@pytest.mark.parametrize("mode", ["frames", "threads", "interpreters", "string", "lines", "shims", "chunk", "gil", "noise"])
+def test_a_process_that_lies(mode, start, look, tmp_path):
+    """Cycles, lengths beyond memory, nonsense: an error, soon, and never a frame."""
+    program = tmp_path / "python3.12"
+    subprocess.run(["cc", "-std=gnu11", "-w", "-rdynamic", f"-I{ROOT}", "-o", program, PROGRAMS / "pystack_hostile.c"],
+                   check=True)
+    process = start([program, mode])
+    before = time.monotonic()
+    answer = look(process.pid)
+    assert time.monotonic() - before < 5
+    assert answer["error"] < 0 or all(t["error"] < 0 and t["stack"] == [] for t in answer["threads"])

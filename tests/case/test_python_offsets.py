@@ -34,7 +34,7 @@ def headers():
                 yield pytest.param(folder, int(match[1]), 1, id=f"{pathlib.Path(folder).name}t-{len(folder)}")
 
 
-@pytest.mark.parametrize("folder,minor,free_threaded", headers())
+@pytest.mark.parametrize("folder,minor,free_threaded", list(headers()))
 def test_row_is_what_the_headers_say(folder, minor, free_threaded, tmp_path):
     program = tmp_path / "offsets"
     options = ["-DPy_GIL_DISABLED=1"] if free_threaded else []

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A process that pretends to be CPython 3.12 and lies: pystack_hostile MODE. For
+ * tests/case/test_interp_python.py, which asserts that the module answers soon and with an error, whatever it
+ * is told.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cli/interp/python_layout.h"
+
+unsigned char _PyRuntime[1 << 20];
+const unsigned long Py_Version = 0x030c01f0;
+unsigned char PyCode_Type[512], PyFrame_Type[512], PyUnicode_Type[512], PyDict_Type[512], PyLong_Type[512],
+	PyBytes_Type[512], PyTuple_Type[512], PyModule_Type[512], PyFunction_Type[512];
+
+static const struct python_layout rows[] = {
+#include "cli/interp/python_offsets.def"
+};
+
+static unsigned char interp[1 << 16], state[2][1024], cframe[64], frame[2][256], code[512], text[128],
+	bytes[64];
+
+static void put(unsigned char *at, int offset, const void *value)
+{
+	uint64_t v = (uint64_t)(uintptr_t)value;
+	memcpy(at + offset, &v, sizeof(v));
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "";
+	const struct python_layout *l = rows;
+	while (l->minor != 12)
+		l++;
+	unsigned char *gil = interp + 60000;
+	int one = 1, units = 20;
+	put(_PyRuntime, l->runtime_interpreters_head, interp);
+	put(_PyRuntime, l->runtime_interpreters_main, interp);
+	put(interp, l->interp_threads, state[0]);
+	put(interp, l->interp_gil, gil);
+	put(gil, l->gil_interval, (void *)5000);
+	put(gil, l->gil_last_holder, state[0]);
+	memcpy(gil + l->gil_locked, &one, sizeof(one));
+	put(state[0], l->tstate_interp, interp);
+	put(state[1], l->tstate_interp, interp);
+	put(state[0], l->tstate_native_thread_id, (void *)(uintptr_t)getpid());
+	put(state[0], l->tstate_cframe, cframe);
+	put(cframe, l->cframe_current_frame, frame[0]);
+	for (int i = 0; i < 2; i++) {
+		put(frame[i], l->frame_code, code);
+		put(frame[i], l->frame_back, frame[!i]);
+		put(frame[i], l->frame_instruction, code + l->code_adaptive);
+	}
+	unsigned shape =
+		1u << l->unicode_kind_shift | 1u << l->unicode_compact_shift | 1u << l->unicode_ascii_shift;
+	put(text, l->object_type, PyUnicode_Type);
+	memcpy(text + l->unicode_state, &shape, sizeof(shape));
+	put(text, l->unicode_length, (void *)5);
+	memcpy(text + l->unicode_ascii_size, "dummy", 6);
+	put(bytes, l->object_type, PyBytes_Type);
+	put(code, l->object_type, PyCode_Type);
+	put(code, l->object_size, (void *)(uintptr_t)units);
+	put(code, l->code_name, text);
+	put(code, l->code_qualname, text);
+	put(code, l->code_filename, text);
+	put(code, l->code_linetable, bytes);
+
+	if (!strcmp(mode, "threads")) { /* a list of threads without an end */
+		put(state[0], l->tstate_next, state[1]);
+		put(state[1], l->tstate_next, state[0]);
+	} else if (!strcmp(mode, "interpreters")) {
+		put(interp, l->interp_next, interp);
+	} else if (!strcmp(mode, "string")) { /* a name longer than memory */
+		put(frame[1], l->frame_back, NULL);
+		put(text, l->unicode_length, (void *)0x7fffffffffffffff);
+	} else if (!strcmp(mode, "lines")) {
+		put(frame[1], l->frame_back, NULL);
+		put(bytes, l->object_size, (void *)0x7fffffffffffffff);
+	} else if (!strcmp(mode, "shims")) { /* frames of C's, for ever */
+		frame[0][l->frame_owner] = frame[1][l->frame_owner] = (unsigned char)l->frame_shim_owner;
+	} else if (!strcmp(mode, "chunk")) { /* a data stack as large as memory */
+		put(state[0], l->tstate_datastack_chunk, (void *)4096);
+		put(state[0], l->tstate_datastack_top, (void *)0x7ffffffff000);
+	} else if (!strcmp(mode, "gil")) {
+		memset(gil, 0xff, 200);
+	} else if (!strcmp(mode, "noise")) {
+		for (size_t i = 0; i < sizeof(interp) - 5000; i++)
+			interp[i] = (unsigned char)(i * 7919 >> 3);
+	} else if (strcmp(mode, "frames")) {
+		return 2;
+	}
+	puts("ready");
+	fflush(stdout);
+	pause();
+	return 0;
+}

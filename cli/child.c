@@ -20,7 +20,9 @@
 static const int passed_on[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM,  SIGUSR1, SIGUSR2, SIGALRM,	 SIGVTALRM,
 				SIGPROF, SIGCONT, SIGTSTP, SIGWINCH, SIGIO,   SIGURG,  SIGPWR,	 SIGTTIN,
 				SIGTTOU, SIGPIPE, SIGXCPU, SIGXFSZ,  SIGTRAP, SIGSYS,  SIGSTKFLT};
-static sigset_t before; /* the mask that the command gets */
+static sigset_t before;		/* the mask that the command gets */
+static struct sigaction childs; /* what it gets for SIGCHLD: ignored, we could not wait for it */
+static bool interrupt_ignored;	/* as nohup-like callers do: then Ctrl-C says nothing */
 
 int child_prepare(struct child *c)
 {
@@ -32,6 +34,9 @@ int child_prepare(struct child *c)
 	for (int real = SIGRTMIN; real <= SIGRTMAX; real++)
 		sigaddset(&set, real);
 	memset(c, 0, sizeof *c);
+	struct sigaction now = {.sa_handler = SIG_DFL};
+	sigaction(SIGCHLD, &now, &childs);
+	interrupt_ignored = !sigaction(SIGINT, NULL, &now) && now.sa_handler == SIG_IGN;
 	if (sigprocmask(SIG_BLOCK, &set, &before))
 		return -errno;
 	c->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -58,6 +63,7 @@ int child_start(struct child *c, char *const argv[], const char *const set[])
 	}
 	if (!c->pid) {
 		environment_set(set);
+		sigaction(SIGCHLD, &childs, NULL);
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		execvp(argv[0], argv);
 		error = errno;
@@ -108,7 +114,7 @@ void child_signals(struct child *c)
 	while (read(c->signals, &info, sizeof info) == sizeof info) {
 		if (info.ssi_signo == SIGCHLD)
 			continue;
-		if (info.ssi_signo == SIGINT)
+		if (info.ssi_signo == SIGINT && !interrupt_ignored)
 			c->interrupted = true;
 		/* SI_USER, SI_QUEUE, SI_TKILL are at most 0; the kernel's own, a terminal's among them, above
 		 */

@@ -34,6 +34,7 @@ int arena_create(struct arena **out, const struct watch_options *options)
 	a->recorder = getpid();
 	a->threshold_ns = options->threshold_ns;
 	a->call_ns = 50000;
+	a->alone = !options->children;
 	snprintf(a->shim, sizeof a->shim, "%s", options->shim);
 	__atomic_store_n(&a->magic, ARENA_MAGIC, __ATOMIC_RELEASE);
 	*out = a;

@@ -20,6 +20,9 @@ struct watch_options {
 	bool children;	  /* record the processes that the command starts */
 	const char *loop; /* thread (name or tid) that is a loop whatever it looks like, or NULL */
 	const char *shim; /* path of libwhystall.so */
+	/* the command itself, once it runs: watch_command */
+	pid_t pid;
+	const char *command; /* JSON array */
 };
 
 /* The arena's memfd and mapping, threshold and shim path filled in. Returns the descriptor (close-on-exec) or
@@ -28,6 +31,8 @@ int arena_create(struct arena **out, const struct watch_options *);
 
 struct watch *watch_start(struct arena *, struct writer *, const struct watch_options *,
 			  struct obs_capture *);
+/* The command runs: under this pid, and, if `why` says so, without the shim. */
+void watch_command(struct watch *, pid_t, char *const argv[], enum refusal why);
 /* One look at everything. Returns how many ns later the next one is due. */
 uint64_t watch_poll(struct watch *);
 /* Descriptors that become readable when a watched process ends: wake up for them too. At most max; returns

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -126,12 +127,29 @@ static const char *command_read(pid_t pid)
 	return result;
 }
 
-static void process_describe(struct watch *w, struct watch_proc *p)
+/* A process that was over before anyone could ask it: what we know it by. */
+static const char *command_known(struct watch *w, const struct watch_proc *p)
+{
+	if (p->pid == w->options.pid && w->options.command)
+		return w->options.command;
+	json_t *array = json_array(),
+	       *word = json_stringn(p->slot->image, strnlen(p->slot->image, sizeof p->slot->image));
+	json_array_append_new(array, word ? word : json_string("?"));
+	char *dump = json_dumps(array, JSON_COMPACT);
+	const char *result = intern(dump);
+	free(dump);
+	json_decref(array);
+	return result;
+}
+
+void watch_describe_process(struct watch *w, struct watch_proc *p)
 {
 	char path[64], exe[4096];
 	const char *command = command_read(p->pid);
 	if (command)
 		p->seen.command = command;
+	else if (!p->seen.command || LOAD(p->slot->refusal))
+		p->seen.command = command_known(w, p);
 	snprintf(path, sizeof path, "/proc/%d/exe", p->pid);
 	ssize_t n = readlink(path, exe, sizeof exe - 1);
 	if (n > 0)
@@ -204,6 +222,18 @@ static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, b
 	__atomic_store_n(&t->slot->state, THREAD_FREE, __ATOMIC_RELEASE);
 }
 
+static void threads_end(struct watch *w, struct watch_proc *p, uint64_t when, bool cut);
+
+void watch_process_left(struct watch *w, struct watch_proc *p)
+{
+	threads_end(w, p, LOAD(p->slot->end), false);
+	interp_drop(p);
+	p->next_open = 0;
+	p->box = NULL;
+	p->seen.runtime = p->seen.runtime_version = NULL;
+	p->left = true;
+}
+
 static void threads_end(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
 {
 	for (size_t i = 0; i < w->threads.n; i++) {
@@ -234,6 +264,7 @@ void watch_process_end(struct watch *w, struct watch_proc *p, uint64_t when)
 		return;
 	uint64_t orderly = LOAD(p->slot->end);
 	watch_events(w);
+	watch_leave_end(w, p);
 	p->seen.end_ns = when;
 	process_close(w, p, orderly ? orderly : when, !orderly);
 	__atomic_store_n(&p->slot->state, PROC_FREE, __ATOMIC_RELEASE);
@@ -304,9 +335,11 @@ static void process_new(struct watch *w, uint32_t index)
 	p->slot = slot;
 	p->slot_index = index;
 	p->serial = slot->serial;
-	p->next_open = w->now;
+	p->next_open = LOAD(slot->state) == PROC_REFUSED ? 0 : w->now;
+	p->left = false;
+	p->leave_check = 0;
 	w->by_proc_slot[index] = p;
-	process_describe(w, p);
+	watch_describe_process(w, p);
 }
 
 static void thread_new(struct watch *w, uint32_t index)
@@ -399,16 +432,12 @@ struct watch_thread *watch_thread_of(struct watch *w, struct watch_proc *p, int 
 	return thread_slotless(w, p, tid);
 }
 
-static void process_gone(struct watch *w, struct watch_proc *p)
+static bool process_gone(struct watch_proc *p)
 {
 	struct pollfd fd = {.fd = p->pidfd, .events = POLLIN};
-	if (p->pidfd >= 0 && poll(&fd, 1, 0) == 1)
-		watch_process_end(w, p, w->now);
-	else if (LOAD(p->slot->state) == PROC_REFUSED && !p->seen.note) {
-		p->seen.note =
-			intern("went on as a program that the shim cannot enter; nothing of it was recorded");
-		process_describe(w, p);
-	}
+	if (p->pidfd < 0) /* it was over before we met it, or descriptors are short */
+		return kill(p->pid, 0) && errno == ESRCH;
+	return poll(&fd, 1, 0) == 1;
 }
 
 /* Once a second, and at the end: what changes slowly. */
@@ -441,7 +470,7 @@ void watch_processes(struct watch *w)
 		struct watch_proc *p = w->by_proc_slot[i];
 		if (p && p->serial != slot->serial && (state == PROC_LIVE || state == PROC_ENDED))
 			w->by_proc_slot[i] = NULL, p = NULL;
-		if (!p && (state == PROC_LIVE || state == PROC_ENDED))
+		if (!p && (state == PROC_LIVE || state == PROC_ENDED || watch_refused(slot)))
 			process_new(w, i);
 	}
 	for (uint32_t i = 0; i < threads && i < ARENA_THREADS; i++) {
@@ -457,7 +486,10 @@ void watch_processes(struct watch *w)
 			continue;
 		if (!p->interp && p->next_open && p->next_open <= w->now)
 			interp_look(w, p);
-		process_gone(w, p);
+		if (process_gone(p))
+			watch_process_end(w, p, w->now);
+		else
+			watch_leave(w, p);
 	}
 	if (w->now >= w->slow_at) {
 		totals_put(w);

@@ -1,52 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * Strings without the C library. memcpy and memset have their names because the compiler calls them by name;
+ * memcpy and memset without the C library. They have their names because the compiler calls them by name;
  * they are hidden, so nobody else does.
  */
 #include "sys.h"
 
-void *memcpy(void *to, const void *from, size_t n)
+__attribute__((visibility("hidden"))) void *memcpy(void *to, const void *from, size_t n)
 {
 	void *d = to;
 	__asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(n) : : "memory");
 	return to;
 }
 
-void *memset(void *to, int c, size_t n)
+__attribute__((visibility("hidden"))) void *memset(void *to, int c, size_t n)
 {
 	void *d = to;
 	__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
 	return to;
-}
-
-size_t text_length(const char *s)
-{
-	size_t n = 0;
-	for (; s[n]; n++)
-		__asm__ volatile(""); /* or the compiler makes it a call of strlen */
-	return n;
-}
-
-int text_equal(const char *a, const char *b)
-{
-	while (*a && *a == *b)
-		a++, b++;
-	return *a == *b;
-}
-
-int text_begins(const char *s, const char *prefix)
-{
-	while (*prefix)
-		if (*s++ != *prefix++)
-			return 0;
-	return 1;
-}
-
-long text_number(const char *s, const char **end)
-{
-	long n = 0;
-	for (; *s >= '0' && *s <= '9' && n < 1000000000; s++)
-		n = n * 10 + (*s - '0');
-	*end = s;
-	return n;
 }

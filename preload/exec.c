@@ -95,42 +95,72 @@ static bool shim_reachable(void)
 	return fd >= 0;
 }
 
-bool shim_follows(void)
+bool shim_follows(bool own)
 {
 	uint32_t alive = relaxed(*shim.alive);
-	return shim.arena && !shim.arena->off && (alive == ALIVE_LIVE || alive == ALIVE_CHILD) &&
-	       shim_reachable();
+	return shim.arena && !shim.arena->off && (own || !shim.arena->alone) &&
+	       (alive == ALIVE_LIVE || alive == ALIVE_CHILD) && shim_reachable();
 }
 
-/* Is this the process that the slot is of, and not a vfork child of it? Asked of /proc, for a program that
- * may execute another may open and read files, but getpid may be closed to it. */
-static bool self_is_process(void)
+/* Why the program is not followed, REFUSAL_NONE: it is. */
+static enum refusal program_refusal(const char *file, bool search, int fd, bool own)
+{
+	uint32_t alive = relaxed(*shim.alive);
+	if (!shim.arena || shim.arena->off || (shim.arena->alone && !own) ||
+	    (alive != ALIVE_LIVE && alive != ALIVE_CHILD))
+		return REFUSAL_OFF;
+	enum refusal why = fd < 0 ? image_refusal(file, search) : image_fd_refusal(fd);
+	return why || shim_reachable() ? why : REFUSAL_SHIM;
+}
+
+/* Is the child worth a place in the report? One that is not even there is not. */
+static bool refusal_listed(enum refusal why)
+{
+	return why != REFUSAL_NONE && why != REFUSAL_MISSING && why != REFUSAL_OFF &&
+	       relaxed(*shim.alive) == ALIVE_LIVE;
+}
+
+/* This process's pid, 0: not known. Asked of /proc, for a program that may execute another may open and read
+ * files, but getpid may be closed to it. A vfork child has its parent's memory, but not its pid. */
+static int32_t pid_read(void)
 {
 	char stat[32];
 	const char *end;
 	if (!shim.arena || relaxed(*shim.alive) != ALIVE_LIVE)
-		return false;
+		return 0;
 	int fd = sys_open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
 	long n = fd < 0 ? 0 : sys_pread(fd, stat, sizeof(stat) - 1, 0);
 	if (fd >= 0)
 		sys_close(fd);
 	stat[n > 0 ? n : 0] = 0;
-	return text_number(stat, &end) == shim.proc->pid && *end == ' ';
+	long pid = text_number(stat, &end);
+	return *end == ' ' ? (int32_t)pid : 0;
 }
 
+/* An exec on its way: what the recorder is told is taken back if it fails. */
 struct exec {
 	bool marked;
+	enum refusal refusal;
+	struct arena_proc *listed; /* of a vfork child */
 };
-static void exec_begin(struct exec *e)
+static void exec_look(struct exec *e, const char *file, bool search, int fd)
 {
-	e->marked = self_is_process();
-	if (e->marked)
-		proc_end(clock_read());
+	int32_t pid = pid_read();
+	e->listed = NULL;
+	e->marked = pid && pid == shim.proc->pid;
+	e->refusal = program_refusal(file, search, fd, e->marked);
+	if (e->marked) {
+		proc_leave(e->refusal, file ? file : "?");
+	} else if (pid && refusal_listed(e->refusal)) {
+		e->listed = proc_refuse(pid, e->refusal, file);
+	}
 }
 static int exec_failed(const struct exec *e, int result)
 {
 	if (e->marked)
-		proc_end(0);
+		proc_leave(REFUSAL_NONE, NULL);
+	if (e->listed)
+		release(e->listed->state, PROC_FREE);
 	return result;
 }
 
@@ -140,8 +170,8 @@ EXPORT int execve(const char *path, char *const argv[], char *const env[])
 	if (!block.entries)
 		return original.execve(path, argv, env);
 	struct exec e;
-	char *const *with = block_make(&block, env, shim_follows() && image_takes_shim(path, false));
-	exec_begin(&e);
+	exec_look(&e, path, false, -1);
+	char *const *with = block_make(&block, env, !e.refusal);
 	return exec_failed(&e, original.execve(path, argv, with));
 }
 
@@ -151,8 +181,8 @@ EXPORT int fexecve(int fd, char *const argv[], char *const env[])
 	if (!block.entries)
 		return original.fexecve(fd, argv, env);
 	struct exec e;
-	char *const *with = block_make(&block, env, shim_follows() && image_fd_takes_shim(fd));
-	exec_begin(&e);
+	exec_look(&e, NULL, false, fd);
+	char *const *with = block_make(&block, env, !e.refusal);
 	return exec_failed(&e, original.fexecve(fd, argv, with));
 }
 
@@ -162,8 +192,8 @@ EXPORT int execvpe(const char *file, char *const argv[], char *const env[])
 	if (!block.entries)
 		return original.execvpe(file, argv, env);
 	struct exec e;
-	char *const *with = block_make(&block, env, shim_follows() && image_takes_shim(file, true));
-	exec_begin(&e);
+	exec_look(&e, file, true, -1);
+	char *const *with = block_make(&block, env, !e.refusal);
 	return exec_failed(&e, original.execvpe(file, argv, with));
 }
 
@@ -213,14 +243,29 @@ EXPORT int execle(const char *path, const char *first, ...)
 	return execve(path, argv, env);
 }
 
+/* A child that exists, and runs without us. */
+static int spawned(int error, pid_t *to, pid_t pid, enum refusal why, const char *file)
+{
+	if (error)
+		return error;
+	if (to)
+		*to = pid;
+	if (refusal_listed(why))
+		proc_refuse(pid, why, file);
+	return 0;
+}
+
 EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa,
 		       const posix_spawnattr_t *at, char *const argv[], char *const env[])
 {
 	BLOCK(block, env);
 	if (!block.entries)
 		return original.posix_spawn(pid, path, fa, at, argv, env);
-	char *const *with = block_make(&block, env, shim_follows() && image_takes_shim(path, false));
-	return original.posix_spawn(pid, path, fa, at, argv, with);
+	pid_t child = 0;
+	enum refusal why = program_refusal(path, false, -1, false);
+	char *const *with = block_make(&block, env, !why);
+	int error = original.posix_spawn(&child, path, fa, at, argv, with);
+	return spawned(error, pid, child, why, path);
 }
 
 EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *fa,
@@ -229,6 +274,9 @@ EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_act
 	BLOCK(block, env);
 	if (!block.entries)
 		return original.posix_spawnp(pid, file, fa, at, argv, env);
-	char *const *with = block_make(&block, env, shim_follows() && image_takes_shim(file, true));
-	return original.posix_spawnp(pid, file, fa, at, argv, with);
+	pid_t child = 0;
+	enum refusal why = program_refusal(file, true, -1, false);
+	char *const *with = block_make(&block, env, !why);
+	int error = original.posix_spawnp(&child, file, fa, at, argv, with);
+	return spawned(error, pid, child, why, file);
 }

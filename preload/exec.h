@@ -21,8 +21,8 @@ struct block {
 size_t block_count(char *const *env) HIDDEN;
 /* env as the new program is to get it: `env` itself where nothing changes. */
 char *const *block_make(struct block *, char *const *env, bool follow) HIDDEN;
-/* Are new programs to be followed at all? */
-bool shim_follows(void) HIDDEN;
+/* Are the programs that this process starts to be followed at all? `own`: the one that it goes on as. */
+bool shim_follows(bool own) HIDDEN;
 
 /* A block on the caller's stack; entries is NULL where the environment is too long to be copied there. */
 #define BLOCK(block, env)                                               \

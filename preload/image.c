@@ -19,7 +19,7 @@
 #define HEADERS 64
 #define NEEDED 256
 
-enum look { LOOK_NO, LOOK_YES, LOOK_TEXT, LOOK_MISSING };
+#define LOOK_TEXT REFUSALS /* neither ELF nor #!: some functions give it to the shell */
 
 struct segments {
 	Elf64_Phdr load[8];
@@ -77,17 +77,18 @@ static bool links_asan(int fd, const struct segments *s)
 	return false;
 }
 
-static enum look elf_look(int fd, const Elf64_Ehdr *e)
+static enum refusal elf_look(int fd, const Elf64_Ehdr *e)
 {
 	struct segments s = {.loads = 0};
 	if (e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_ident[EI_DATA] != ELFDATA2LSB ||
-	    e->e_machine != EM_X86_64 || e->e_phentsize != sizeof(Elf64_Phdr) ||
-	    (e->e_type != ET_EXEC && e->e_type != ET_DYN))
-		return LOOK_NO;
+	    e->e_machine != EM_X86_64)
+		return REFUSAL_WORD_SIZE;
+	if (e->e_phentsize != sizeof(Elf64_Phdr) || (e->e_type != ET_EXEC && e->e_type != ET_DYN))
+		return REFUSAL_FORMAT;
 	for (int i = 0; i < e->e_phnum && i < HEADERS; i++) {
 		Elf64_Phdr p;
 		if (!read_all(fd, &p, sizeof(p), e->e_phoff + (uint64_t)i * sizeof(p)))
-			return LOOK_NO;
+			return REFUSAL_FORMAT;
 		if (p.p_type == PT_INTERP)
 			s.interp = p;
 		else if (p.p_type == PT_DYNAMIC)
@@ -96,18 +97,20 @@ static enum look elf_look(int fd, const Elf64_Ehdr *e)
 			s.load[s.loads++] = p;
 	}
 	char interp[256];
-	if (!s.interp.p_filesz || s.interp.p_filesz >= sizeof(interp) || !s.dynamic.p_filesz ||
+	if (!s.interp.p_filesz || !s.dynamic.p_filesz)
+		return REFUSAL_STATIC;
+	if (s.interp.p_filesz >= sizeof(interp) ||
 	    !read_text(fd, interp, (size_t)s.interp.p_filesz + 1, s.interp.p_offset))
-		return LOOK_NO;
+		return REFUSAL_FORMAT;
 	if (!ends_with(interp, "/ld-linux-x86-64.so.2"))
-		return LOOK_NO;
-	return links_asan(fd, &s) ? LOOK_NO : LOOK_YES;
+		return REFUSAL_LIBC;
+	return links_asan(fd, &s) ? REFUSAL_ASAN : REFUSAL_NONE;
 }
 
-static enum look path_look(const char *path, int depth);
+static enum refusal path_look(const char *path, int depth);
 
 /* "#! /path/interpreter argument" */
-static enum look script_look(char *line, int depth)
+static enum refusal script_look(char *line, int depth)
 {
 	char *from = line + 2, *to;
 	while (*from == ' ' || *from == '\t')
@@ -115,12 +118,12 @@ static enum look script_look(char *line, int depth)
 	for (to = from; *to && *to != ' ' && *to != '\t' && *to != '\n'; to++)
 		;
 	if (to == from || !*to)
-		return LOOK_NO;
+		return REFUSAL_FORMAT;
 	*to = 0;
-	return depth ? path_look(from, depth - 1) : LOOK_NO;
+	return depth ? path_look(from, depth - 1) : REFUSAL_FORMAT;
 }
 
-static enum look fd_look(int fd, int depth)
+static enum refusal fd_look(int fd, int depth)
 {
 	union {
 		Elf64_Ehdr elf;
@@ -128,12 +131,12 @@ static enum look fd_look(int fd, int depth)
 	} head;
 	struct stat st;
 	if (sys_call(SYS_fstat, fd, &st, 0, 0) || !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
-		return LOOK_MISSING;
+		return REFUSAL_MISSING;
 	if (st.st_mode & (S_ISUID | S_ISGID))
-		return LOOK_NO;
+		return REFUSAL_SETUID;
 	long n = sys_pread(fd, &head, sizeof(head) - 1, 0);
 	if (n < 2)
-		return n < 0 ? LOOK_NO : LOOK_TEXT;
+		return n < 0 ? REFUSAL_UNREADABLE : LOOK_TEXT;
 	head.line[n] = 0;
 	if (text_begins(head.line, "#!"))
 		return script_look(head.line, depth);
@@ -142,18 +145,24 @@ static enum look fd_look(int fd, int depth)
 	return elf_look(fd, &head.elf);
 }
 
-static enum look path_look(const char *path, int depth)
+static enum refusal path_look(const char *path, int depth)
 {
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 && fd != -2 /* ENOENT */ && fd != -20 /* ENOTDIR */) {
+		/* a program that may only be executed, or one out of reach? */
+		fd = sys_open(path, O_PATH | O_CLOEXEC);
+		sys_close(fd);
+		return fd < 0 ? REFUSAL_MISSING : REFUSAL_UNREADABLE;
+	}
 	if (fd < 0)
-		return fd == -2 /* ENOENT */ || fd == -20 /* ENOTDIR */ ? LOOK_MISSING : LOOK_NO;
-	enum look look = fd_look(fd, depth);
+		return REFUSAL_MISSING;
+	enum refusal look = fd_look(fd, depth);
 	sys_close(fd);
 	return look;
 }
 
 /* The first file of that name in PATH: glibc's posix/execvpe.c. */
-static enum look search_look(const char *file)
+static enum refusal search_look(const char *file)
 {
 	const char *path = NULL;
 	char name[1024];
@@ -172,30 +181,31 @@ static enum look search_look(const char *file)
 			memcpy(name, from, d);
 			name[d] = '/';
 			memcpy(name + d + (d > 0), file, n + 1);
-			enum look look = path_look(name, SCRIPT_DEPTH);
-			if (look != LOOK_MISSING)
+			enum refusal look = path_look(name, SCRIPT_DEPTH);
+			if (look != REFUSAL_MISSING)
 				return look;
 		}
 		from = to;
 		if (!*from)
-			return LOOK_MISSING;
+			return REFUSAL_MISSING;
 	}
 }
 
-bool image_takes_shim(const char *file, bool search)
+enum refusal image_refusal(const char *file, bool search)
 {
 	if (!file || !*file)
-		return false;
+		return REFUSAL_MISSING;
 	bool slash = false;
 	for (const char *c = file; *c; c++)
 		slash |= *c == '/';
-	enum look look = search && !slash ? search_look(file) : path_look(file, SCRIPT_DEPTH);
+	enum refusal look = search && !slash ? search_look(file) : path_look(file, SCRIPT_DEPTH);
 	if (look == LOOK_TEXT && search) /* ENOEXEC: these functions try the shell */
 		look = path_look("/bin/sh", 0);
-	return look == LOOK_YES;
+	return look == LOOK_TEXT ? REFUSAL_FORMAT : look;
 }
 
-bool image_fd_takes_shim(int fd)
+enum refusal image_fd_refusal(int fd)
 {
-	return fd_look(fd, SCRIPT_DEPTH) == LOOK_YES;
+	enum refusal look = fd_look(fd, SCRIPT_DEPTH);
+	return look == LOOK_TEXT ? REFUSAL_FORMAT : look;
 }

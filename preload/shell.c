@@ -141,7 +141,7 @@ static __attribute__((noinline)) int shell_wait(struct shell *s)
 EXPORT int system(const char *command)
 {
 	BLOCK(block, environ);
-	if (!command || !block.entries || !shim_follows() || !image_takes_shim(SHELL, false) || !libc_find())
+	if (!command || !block.entries || !shim_follows(false) || image_refusal(SHELL, false) || !libc_find())
 		return original.system(command);
 	char *const *env = block_make(&block, environ, true);
 	struct shell s;
@@ -183,8 +183,8 @@ static void environ_merge(char **old)
 EXPORT FILE *popen(const char *command, const char *mode)
 {
 	uint32_t taken = 0;
-	if (!shim.arena || block_count(environ) > ENTRIES || !shim_follows() ||
-	    !image_takes_shim(SHELL, false) ||
+	if (!shim.arena || block_count(environ) > ENTRIES || !shim_follows(false) ||
+	    image_refusal(SHELL, false) ||
 	    !__atomic_compare_exchange_n(&shown.taken, &taken, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return original.popen(command, mode);
 	char **old = environ;

@@ -121,6 +121,10 @@ uint64_t pthread_pointer(void) HIDDEN;
 
 /* Puts this process into a slot of the arena: at start-up (parent NULL) and in a child. */
 bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid) HIDDEN;
+/* A child that runs without us, for the recorder to list; `file` is what it executes. NULL: no free slot. */
+struct arena_proc *proc_refuse(int32_t pid, enum refusal, const char *file) HIDDEN;
+/* This process goes on as another program, taken back with (REFUSAL_NONE, NULL). */
+void proc_leave(enum refusal, const char *file) HIDDEN;
 /* In a child of fork(). */
 void proc_child(void) HIDDEN;
 /* The process ends in order, or (0) it does not after all. */

@@ -90,15 +90,33 @@ static uint32_t *thread_state(uint32_t i)
 	return &shim.arena->thread[i].state;
 }
 
-bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid)
+static struct arena_proc *proc_take(void)
 {
 	struct arena *a = shim.arena;
 	uint32_t i = slot_take(&a->proc_high, ARENA_PROCS, 0, proc_state);
-	if (i >= ARENA_PROCS) {
-		__atomic_fetch_add(&a->procs_refused, 1, __ATOMIC_RELAXED);
+	if (i < ARENA_PROCS)
+		return &a->proc[i];
+	__atomic_fetch_add(&a->procs_refused, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void image_name(struct arena_proc *p, const char *file)
+{
+	const char *base = file;
+	for (const char *c = file; c && *c; c++)
+		if (*c == '/' && c[1])
+			base = c + 1;
+	memset(p->image, 0, sizeof(p->image));
+	for (size_t k = 0; base && k + 1 < sizeof(p->image) && base[k]; k++)
+		p->image[k] = base[k];
+}
+
+bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid)
+{
+	struct arena *a = shim.arena;
+	struct arena_proc *p = proc_take();
+	if (!p)
 		return false;
-	}
-	struct arena_proc *p = &a->proc[i];
 	p->serial++;
 	p->pid = pid;
 	p->ppid = ppid;
@@ -106,8 +124,8 @@ bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid)
 	p->end = 0;
 	p->threads_refused = p->sems_lost = 0;
 	p->parent_slot = parent ? (uint32_t)(parent - a->proc) + 1 : 0;
+	p->refusal = REFUSAL_NONE;
 	memset(p->loop_fds, 0, sizeof(p->loop_fds));
-	memset(p->image, 0, sizeof(p->image));
 	for (uint32_t k = 0; k < ARENA_LOCKS; k++) {
 		struct arena_lock *l = &p->lock[k];
 		memset(l, 0, sizeof(*l));
@@ -116,13 +134,37 @@ bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid)
 		l->taken = relaxed(parent->lock[k].taken); /* the child's memory is where its parent's was */
 		l->freed = relaxed(parent->lock[k].freed);
 	}
-	const char *image = parent ? parent->image : program_invocation_short_name;
-	for (size_t k = 0; image && k + 1 < sizeof(p->image) && image[k]; k++)
-		p->image[k] = image[k];
+	image_name(p, parent ? parent->image : program_invocation_short_name);
 	shim.proc = p;
 	shim.locks = p->lock;
 	release(p->state, PROC_LIVE);
 	return true;
+}
+
+struct arena_proc *proc_refuse(int32_t pid, enum refusal why, const char *file)
+{
+	struct arena_proc *p = proc_take();
+	if (!p)
+		return NULL;
+	p->serial++;
+	p->pid = pid;
+	p->ppid = shim.proc->pid;
+	p->start = clock_read();
+	p->end = 0;
+	p->threads_refused = p->sems_lost = p->parent_slot = 0;
+	p->refusal = why;
+	memset(p->loop_fds, 0, sizeof(p->loop_fds));
+	memset(p->lock, 0, sizeof(p->lock));
+	image_name(p, file);
+	release(p->state, PROC_REFUSED);
+	return p;
+}
+
+void proc_leave(enum refusal why, const char *file)
+{
+	store(shim.proc->refusal, why);
+	image_name(shim.proc, why ? file : program_invocation_short_name);
+	proc_end(why || file ? clock_read() : 0);
 }
 
 void proc_end(uint64_t when)
@@ -153,7 +195,7 @@ void proc_child(void)
 	memset(&self, 0, sizeof(self));
 	/* A raw clone() leaves the parent's tid in glibc's books: then we do not know who we are. */
 	if (!tid || (known && tid == old->tid) || tid == parent->pid || shim.arena->off ||
-	    !proc_claim(parent, tid, parent->pid)) {
+	    shim.arena->alone || !proc_claim(parent, tid, parent->pid)) {
 		release(*shim.alive, ALIVE_OFF);
 		return;
 	}

@@ -38,9 +38,10 @@ static inline long sys_pread(int fd, void *to, size_t n, uint64_t offset)
 	return sys_call(SYS_pread64, fd, to, n, offset);
 }
 
-/* The few string functions that we need, ours (bare.c): a sanitizer replaces the C library's. */
-__attribute__((visibility("hidden"))) void *memcpy(void *to, const void *from, size_t n);
-__attribute__((visibility("hidden"))) void *memset(void *to, int c, size_t n);
+/* The few string functions that we need, ours (bare.c, text.c): a sanitizer replaces the C library's. Hidden
+ * where they are defined: image.c is part of the CLI too, and takes its memcpy from the C library there. */
+void *memcpy(void *to, const void *from, size_t n);
+void *memset(void *to, int c, size_t n);
 __attribute__((visibility("hidden"))) size_t text_length(const char *s);
 __attribute__((visibility("hidden"))) int text_equal(const char *a, const char *b);
 __attribute__((visibility("hidden"))) int text_begins(const char *s, const char *prefix);

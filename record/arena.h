@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * The shared memory between the targets (writers) and the recorder (reader): one memfd for a whole tree of
- * processes, made by the recorder. The shim opens it at start-up through /proc/RECORDER/fd/N, maps it and closes
- * it; forks inherit the mapping, an exec opens it anew, a new thread claims a free slot without any call.
+ * processes, made by the recorder. The shim opens it at start-up through /proc/RECORDER/fd/N, maps it and
+ * closes it; forks inherit the mapping, an exec opens it anew, a new thread claims a free slot without any
+ * call.
  *
  * Rules
- *  - A slot has one writer, its own thread. Counters and "now" fields are plain stores that the recorder may read
- *    at any moment; `now` is guarded by a sequence number (odd while it changes).
+ *  - A slot has one writer, its own thread. Counters and "now" fields are plain stores that the recorder may
+ * read at any moment; `now` is guarded by a sequence number (odd while it changes).
  *  - The ring has one producer (the thread) and one consumer (the recorder). Full means dropped and counted.
  *  - The recorder trusts nothing here: every index is masked, every count bounded, every string cut.
  *  - Times are CLOCK_MONOTONIC in nanoseconds. 0 means "none".
@@ -24,17 +25,17 @@
 #define ARENA_PROCS 512u
 #define ARENA_THREADS 2048u
 #define ARENA_RING 512u /* events per thread, a power of two */
-#define ARENA_LOCKS 4u  /* interpreter locks watched per process */
+#define ARENA_LOCKS 4u	/* interpreter locks watched per process */
 #define ARENA_SEMS 2048u
 #define ARENA_LOOP_FDS 16u
 
 /* EVENT(number, NAME, "name"): numbers are kept for ever; retire, never renumber. */
-#define ARENA_EVENTS(EVENT)                                                                                     \
-	EVENT(1, TICK, "tick")   /* a tick >= threshold: start..time, object = wait object, arg = hook */       \
-	EVENT(2, READY, "ready") /* the wait after such a tick returned: arg = how many were ready */           \
-	EVENT(3, WAIT, "wait")   /* a loop thread waited for a lock: start..time, object, arg = owner's tid */  \
-	EVENT(4, HOLD, "hold")   /* a lock was released while wanted: start (0: not seen)..time, object */      \
-	EVENT(5, CALL, "call")   /* a loop thread was in a call: start..time, object = descriptor */            \
+#define ARENA_EVENTS(EVENT)                                                                                  \
+	EVENT(1, TICK, "tick")	 /* a tick >= threshold: start..time, object = wait object, arg = hook */    \
+	EVENT(2, READY, "ready") /* the wait after such a tick returned: arg = how many were ready */        \
+	EVENT(3, WAIT, "wait") /* a loop thread waited for a lock: start..time, object, arg = owner's tid */ \
+	EVENT(4, HOLD, "hold") /* a lock was released while wanted: start (0: not seen)..time, object */     \
+	EVENT(5, CALL, "call") /* a loop thread was in a call: start..time, object = descriptor */           \
 	EVENT(6, LOOP_END, "loop_end") /* the loop's wait object was closed (or replaced by another) */
 
 enum arena_event_kind {
@@ -44,8 +45,8 @@ enum arena_event_kind {
 };
 
 struct arena_event {
-	uint64_t time;   /* end, or the instant */
-	uint64_t start;  /* begin */
+	uint64_t time;	 /* end, or the instant */
+	uint64_t start;	 /* begin */
 	uint64_t object; /* lock address, descriptor, or wait object */
 	uint32_t arg;
 	uint16_t kind; /* enum arena_event_kind */
@@ -55,12 +56,13 @@ struct arena_event {
 /* What a thread is doing now. */
 enum arena_now {
 	NOW_RUNNING = 0, /* nothing that we watch */
-	NOW_READY,       /* in a readiness wait of its loop */
-	NOW_LOCK,        /* waiting for a lock (object) */
-	NOW_CALL,        /* in a call that can block (timed on loop threads only) */
+	NOW_READY,	 /* in a readiness wait of its loop */
+	NOW_LOCK,	 /* waiting for a lock (object) */
+	NOW_CALL,	 /* in a call that can block (timed on loop threads only) */
 };
 
-/* A tick histogram: log-linear, 32 steps an octave from 1 us (everything shorter is in bucket 0) to 2^31 us. */
+/* A tick histogram: log-linear, 32 steps an octave from 1 us (everything shorter is in bucket 0) to 2^31 us.
+ */
 #define TICK_SUB_BITS 5u
 #define TICK_BUCKETS (27u * 32u)
 
@@ -84,11 +86,28 @@ static inline uint64_t tick_bucket_ns(uint32_t b)
 }
 
 /* How a process is found in its slot. */
+/* REFUSED: a child that runs without us; its parent filled this in. */
 enum arena_proc_state { PROC_FREE = 0, PROC_CLAIMED, PROC_LIVE, PROC_ENDED, PROC_REFUSED };
 
+/* Why a program does not take the shim. */
+enum refusal {
+	REFUSAL_NONE = 0,   /* it does */
+	REFUSAL_MISSING,    /* there is no such program: the exec will fail */
+	REFUSAL_STATIC,	    /* statically linked */
+	REFUSAL_WORD_SIZE,  /* 32-bit, or for another machine */
+	REFUSAL_LIBC,	    /* its loader is not glibc's */
+	REFUSAL_SETUID,	    /* it changes user or group */
+	REFUSAL_UNREADABLE, /* it cannot be read */
+	REFUSAL_ASAN,	    /* its AddressSanitizer must be loaded first */
+	REFUSAL_FORMAT,	    /* nothing that we know */
+	REFUSAL_SHIM,	    /* the shim's own file cannot be opened there: another root, another user */
+	REFUSAL_OFF,	    /* the shim is off there, or does not follow children */
+	REFUSALS
+};
+
 /* An interpreter's lock: a mutex-and-condition lock (CPython's GIL), told by the recorder once it knows it.
- * Signalling `taken` means that the thread has the lock now, signalling `freed` that it gave it up, waiting on
- * `freed` that it wants it. CPython: gil->switch_cond and gil->cond (Python/ceval_gil.c, FORCE_SWITCHING).
+ * Signalling `taken` means that the thread has the lock now, signalling `freed` that it gave it up, waiting
+ * on `freed` that it wants it. CPython: gil->switch_cond and gil->cond (Python/ceval_gil.c, FORCE_SWITCHING).
  * The shim stamps each take and release. */
 struct arena_lock {
 	uint64_t freed; /* address of the condition variable, 0: not watched */
@@ -107,17 +126,18 @@ struct arena_sem {
 };
 
 struct arena_proc {
-	uint32_t state; /* enum arena_proc_state */
+	uint32_t state;	 /* enum arena_proc_state */
 	uint32_t serial; /* rises with every process in this slot; an exec starts a new one too */
-	int32_t pid;     /* in the target's own namespace */
+	int32_t pid;	 /* in the target's own namespace */
 	int32_t ppid;
-	uint64_t start; /* when the shim came up in it */
-	uint64_t end;   /* orderly exit or exec, else 0 */
-	char image[64]; /* program_invocation_short_name */
-	uint32_t threads_refused; /* no free slot */
-	uint32_t sems_lost;       /* the table below was full: takers not known */
-	uint32_t parent_slot;     /* arena_proc of the forking process + 1, 0: exec'd or the first */
+	uint64_t start;			  /* when the shim came up in it */
+	uint64_t end;			  /* orderly exit or exec, else 0 */
+	char image[64];			  /* program_invocation_short_name */
+	uint32_t threads_refused;	  /* no free slot */
+	uint32_t sems_lost;		  /* the table below was full: takers not known */
+	uint32_t parent_slot;		  /* arena_proc of the forking process + 1, 0: exec'd or the first */
 	int32_t loop_fds[ARENA_LOOP_FDS]; /* epoll descriptors of loops + 1, so that close() finds them */
+	uint32_t refusal; /* enum refusal: it went on (LIVE), or began (REFUSED), as a program without us */
 	struct arena_lock lock[ARENA_LOCKS];
 	struct arena_sem sem[ARENA_SEMS];
 } __attribute__((aligned(4096)));
@@ -126,8 +146,8 @@ enum arena_thread_state { THREAD_FREE = 0, THREAD_CLAIMED, THREAD_LIVE, THREAD_E
 
 struct arena_thread {
 	/* life; the recorder turns ENDED into FREE once it has drained the ring */
-	uint32_t state; /* enum arena_thread_state */
-	uint32_t proc;  /* arena_proc */
+	uint32_t state;	 /* enum arena_thread_state */
+	uint32_t proc;	 /* arena_proc */
 	uint32_t serial; /* rises with every thread in this slot */
 	int32_t tid;
 	uint64_t pthread; /* pthread_self(), which runtimes know a thread by */
@@ -136,22 +156,23 @@ struct arena_thread {
 
 	/* now: guarded by now_seq */
 	uint32_t now_seq;
-	uint16_t now;      /* enum arena_now */
-	uint16_t now_hook; /* enum hook */
+	uint16_t now;	    /* enum arena_now */
+	uint16_t now_hook;  /* enum hook */
 	uint32_t now_owner; /* NOW_LOCK: tid of the holder when the wait began, 0: not known */
 	uint32_t now_spare;
 	uint64_t now_since;
 	uint64_t now_object;
 
 	/* the loop that this thread runs, if it does */
-	uint64_t loop_object; /* epoll: descriptor + 1; poll, select: lowest descriptor + 1, bit 32 set; 0: none */
+	uint64_t loop_object; /* epoll: descriptor + 1; poll, select: lowest descriptor + 1, bit 32 set; 0:
+				 none */
 	uint32_t loop_hook;   /* enum hook of its waits */
 	uint32_t loop_waits;  /* waits on this object so far */
 	uint64_t tick_start;  /* of the tick under way, 0: in a wait, or no loop */
 	uint64_t ticks;
-	uint64_t tick_ns;   /* sum of ticks */
-	uint64_t tick_max;  /* longest so far */
-	uint64_t wait_ns;   /* sum of the time in the loop's waits */
+	uint64_t tick_ns;    /* sum of ticks */
+	uint64_t tick_max;   /* longest so far */
+	uint64_t wait_ns;    /* sum of the time in the loop's waits */
 	uint64_t loop_first; /* return of the first wait */
 	uint64_t loop_last;  /* entry of the latest wait */
 
@@ -163,7 +184,7 @@ struct arena_thread {
 	uint64_t dropped; /* events that found the ring full or the thread inside its own bookkeeping */
 
 	/* ring */
-	uint32_t head; /* written by the thread */
+	uint32_t head;				    /* written by the thread */
 	uint32_t tail __attribute__((aligned(64))); /* written by the recorder */
 	uint32_t tick_count[TICK_BUCKETS] __attribute__((aligned(4096)));
 	struct arena_event ring[ARENA_RING] __attribute__((aligned(4096)));
@@ -172,13 +193,14 @@ struct arena_thread {
 struct arena {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t size; /* sizeof(struct arena) / 4096 */
+	uint32_t size;	  /* sizeof(struct arena) / 4096 */
 	int32_t recorder; /* pid */
-	uint32_t off;     /* nonzero: everyone calls through from now on */
+	uint32_t off;	  /* nonzero: everyone calls through from now on */
 	uint64_t threshold_ns;
-	uint64_t call_ns;     /* shortest EV_CALL and EV_WAIT worth an event */
-	char shim[512];       /* path of libwhystall.so, for LD_PRELOAD across exec */
-	uint32_t proc_high;   /* slots used so far: the recorder scans no further */
+	uint64_t call_ns;   /* shortest EV_CALL and EV_WAIT worth an event */
+	uint32_t alone;	    /* nonzero: processes that the command starts are left alone */
+	char shim[512];	    /* path of libwhystall.so, for LD_PRELOAD across exec */
+	uint32_t proc_high; /* slots used so far: the recorder scans no further */
 	uint32_t thread_high;
 	uint32_t procs_refused;
 	struct arena_proc proc[ARENA_PROCS];

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../preload/image.h"
 #include "../child.h"
 #include "../cmd.h"
 #include "../format.h"
@@ -34,6 +35,7 @@ struct run {
 	struct writer *writer;
 	struct obs_capture capture;
 	char record[PATH_MAX];
+	char lost[512]; /* why there is none, for the end: stderr is the command's until then */
 	bool recording; /* there is a record */
 };
 
@@ -69,8 +71,9 @@ static int record_open(struct run *r, struct store **store)
 		char place[PATH_MAX - 64];
 		int result = store_directory(place, sizeof place, true);
 		if (result) {
-			say("no place for a record (%s): nothing will be recorded; name one with -o FILE",
-			    strerror(-result));
+			snprintf(r->lost, sizeof r->lost,
+				 "no place for a record (%s): nothing was recorded; name one with -o FILE",
+				 strerror(-result));
 			return -1;
 		}
 		store_default_name(name, sizeof name, time(NULL), getpid());
@@ -78,7 +81,7 @@ static int record_open(struct run *r, struct store **store)
 	}
 	if (!store_create(store, r->record, output != NULL, why, sizeof why))
 		return 0;
-	say("%s", why);
+	snprintf(r->lost, sizeof r->lost, "%.480s%s", why, output ? "" : ": nothing was recorded");
 	return -1;
 }
 
@@ -99,13 +102,18 @@ static int recording_start(struct run *r, const char *shim, char variables[2][PA
 		return -1;
 	int fd = arena_create(&arena, &options);
 	if (fd < 0) {
-		say("cannot make shared memory for the record: %s", strerror(-fd));
+		snprintf(r->lost, sizeof r->lost, "cannot make shared memory (%s): nothing was recorded",
+			 strerror(-fd));
 		store_close(store);
+		unlink(r->record);
 		return -1;
 	}
 	r->writer = writer_start(store);
 	if (!r->writer) {
-		say("cannot start the writer thread: %s", strerror(errno));
+		snprintf(r->lost, sizeof r->lost, "cannot start a thread (%s): nothing was recorded",
+			 strerror(errno));
+		store_close(store);
+		unlink(r->record);
 		return -1;
 	}
 	r->watch = watch_start(arena, r->writer, &options, &r->capture);
@@ -141,6 +149,18 @@ static void recording_stop(struct run *r)
 		report_record(&(struct report){.record = r->record, .format = format, .output = report_file});
 	if (!output)
 		store_prune(KEEP_RECORDS);
+}
+
+/* There is nothing to tell: the command never ran. */
+static void recording_drop(struct run *r)
+{
+	char why[512];
+	if (!r->watch)
+		return;
+	watch_stop(r->watch, &r->capture);
+	r->watch = NULL;
+	writer_stop(r->writer, why, sizeof why);
+	unlink(r->record);
 }
 
 /* Ctrl-C, and a second later the command is still there, stalled all the while: the verdict so far, once. */
@@ -227,17 +247,24 @@ static int run_run(int argc, char **argv)
 		say("cannot wait for signals: %s", strerror(-result));
 		return EXIT_BROKEN;
 	}
-	if (recording_start(&r, shim, variables) && output)
+	if (recording_start(&r, shim, variables) && output) {
+		say("%s", r.lost);
 		return EXIT_BROKEN;
+	}
 	const char *const set[] = {variables[0], variables[1], NULL};
-	result = child_start(&r.child, argv, r.recording ? set : set + 2);
+	enum refusal refusal = image_refusal(argv[0], true);
+	result = child_start(&r.child, argv, r.recording && !refusal ? set : set + 2);
 	if (result) {
 		say("cannot run %s: %s", argv[0], strerror(-result));
-		r.child.status = result == -ENOENT ? 127 : 126;
-		verbosity = -1;
+		recording_drop(&r);
+		return result == -ENOENT ? 127 : 126;
 	}
+	if (r.recording)
+		watch_command(r.watch, r.child.pid, argv, refusal);
 	run_wait(&r);
 	recording_stop(&r);
+	if (*r.lost)
+		say("%s", r.lost);
 	return r.child.status;
 }
 

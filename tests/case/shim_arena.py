@@ -27,7 +27,12 @@ class Seen:
 
     @property
     def images(self):
-        return [p["image"] for p in self.processes]
+        """Of the programs that the shim was in."""
+        return [p["image"] for p in self.processes if not p["refusal"]]
+
+    @property
+    def refusals(self):
+        return {p["image"]: p["refusal"] for p in self.processes if p["refusal"] and p["state"]}
 
 
 @pytest.fixture(scope="session")

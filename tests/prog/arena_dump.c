@@ -93,11 +93,12 @@ static void print_procs(FILE *out, const struct arena *a)
 			sems += p->sem[k].address != 0;
 		fprintf(out,
 			"{\"what\":\"process\",\"slot\":%u,\"pid\":%d,\"ppid\":%d,\"image\":\"%.63s\","
-			"\"state\":%u,\"end\":%lu,"
+			"\"state\":%u,\"refusal\":%u,\"end\":%lu,"
 			"\"parent_slot\":%u,\"threads_refused\":%u,\"sems\":%u,\"sems_lost\":%u,\"holder\":%"
 			"u,\"waiters\":%u}\n",
-			i, p->pid, p->ppid, p->image, p->state, (unsigned long)p->end, p->parent_slot,
-			p->threads_refused, sems, p->sems_lost, p->lock[0].holder, p->lock[0].waiters);
+			i, p->pid, p->ppid, p->image, p->state, p->refusal, (unsigned long)p->end,
+			p->parent_slot, p->threads_refused, sems, p->sems_lost, p->lock[0].holder,
+			p->lock[0].waiters);
 	}
 }
 

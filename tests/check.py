@@ -19,6 +19,11 @@ import xml.etree.ElementTree
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+def shortened(text):
+    """Its beginning and its end."""
+    return text if len(text) < 12000 else f"{text[:6000]}\n[...]\n{text[-6000:]}"
+
+
 class Check:
     def __init__(self, options):
         self.build, self.make = options.build, options.make.split()
@@ -42,7 +47,7 @@ class Check:
         done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, errors="replace", **more)
         if done.returncode:
-            print(done.stdout[-8000:], flush=True)
+            print(shortened(done.stdout), flush=True)
         self.count(name, int(done.returncode == 0), int(done.returncode != 0), 0, time.time() - begin)
         return done.returncode == 0
 
@@ -62,7 +67,7 @@ class Check:
             if done.returncode and not bad:
                 bad = 1  # it crashed, or a sanitizer spoke
             if bad:
-                print(f"--- {os.path.basename(program)}: status {done.returncode}\n{done.stdout[-8000:]}", flush=True)
+                print(f"--- {os.path.basename(program)}: status {done.returncode}\n{shortened(done.stdout)}", flush=True)
             passed, failed, skipped = passed + fine, failed + bad, skipped + skip
         self.count(name, passed, failed, skipped, time.time() - begin)
 

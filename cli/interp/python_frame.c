@@ -160,7 +160,7 @@ static int walk_objects(struct interp *py, uint64_t thread, bool loose)
 	const struct python_layout *l = &py->layout;
 	struct python_walk *w = py->walk;
 	unsigned char head[HEAD];
-	uint64_t at;
+	uint64_t at = 0;
 	int next = 0, e = -EAGAIN;
 	if (w->guess_thread != thread)
 		w->guesses = 0;

@@ -120,7 +120,7 @@ static bool in_class(struct search *s, const struct python_frame *frame)
 {
 	const struct python_layout *l = &s->py->layout;
 	uint64_t self, type;
-	int arguments;
+	int arguments = 0;
 	if (mem_read(s->py->pid, s->code + (uint64_t)l->code_argcount, &arguments, 4) || arguments < 1 ||
 	    python_pointer(s->py, frame->at + (uint64_t)l->frame_locals, &self) || !self ||
 	    python_pointer(s->py, self + (uint64_t)l->object_type, &type))

@@ -21,7 +21,7 @@ static const struct python_layout rows[] = {
 #include "cli/interp/python_offsets.def"
 };
 
-static unsigned char interp[1 << 16], state[2][1024], cframe[64], frame[2][256], code[512], text[128],
+static unsigned char interp[1 << 20], state[2][1024], cframe[64], frame[2][256], code[512], text[128],
 	bytes[64];
 
 static void put(unsigned char *at, int offset, const void *value)
@@ -90,6 +90,9 @@ int main(int argc, char **argv)
 	} else if (!strcmp(mode, "noise")) {
 		for (size_t i = 0; i < sizeof(interp) - 5000; i++)
 			interp[i] = (unsigned char)(i * 7919 >> 3);
+	} else if (!strcmp(mode, "honest")) {
+		put(frame[1], l->frame_back, NULL);
+		frame[1][l->frame_owner] = (unsigned char)l->frame_shim_owner;
 	} else if (strcmp(mode, "frames")) {
 		return 2;
 	}

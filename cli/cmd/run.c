@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../../preload/image.h"
+#include "../capture_run.h"
 #include "../child.h"
 #include "../cmd.h"
 #include "../format.h"
@@ -28,6 +29,7 @@ static const char *output, *report_file, *format, *loop, *colour;
 static uint64_t threshold_ns = 20000000, duration_ns;
 static long rate = 200;
 static bool native = true, children = true, threshold_given, rate_given;
+static struct capture_run *capturing; /* for another command, which has its own summary */
 
 struct run {
 	struct child child;
@@ -128,7 +130,7 @@ static int recording_start(struct run *r, const char *shim, char variables[2][PA
 
 static void record_report(struct run *r, const char *prefix)
 {
-	if (verbosity >= 0)
+	if (verbosity >= 0 && !capturing)
 		report_record(&(struct report){
 			.record = r->record, .stream = stderr, .colour = colour, .prefix = prefix});
 }
@@ -265,7 +267,17 @@ static int run_run(int argc, char **argv)
 	recording_stop(&r);
 	if (*r.lost)
 		say("%s", r.lost);
+	if (capturing && r.recording)
+		snprintf(capturing->record, sizeof capturing->record, "%s", r.record);
 	return r.child.status;
+}
+
+int capture_run(struct capture_run *c, int argc, char **argv)
+{
+	capturing = c;
+	c->record[0] = 0;
+	threshold_ns = c->threshold_ns;
+	return run_run(argc, argv);
 }
 
 static const struct option_row run_options[] = {

@@ -8,6 +8,7 @@
 
 #define HOOK_INFO
 #include "../record/hooks.h"
+#include "../record/ring.h"
 #include "watch_state.h"
 
 #define HISTORY_MAX 65536u
@@ -125,14 +126,10 @@ void watch_events(struct watch *w)
 		if (!t->live)
 			continue;
 		struct arena_thread *slot = t->slot;
-		uint32_t head = LOAD(slot->head), tail = slot->tail;
-		if (head - tail > ARENA_RING)
-			tail = head - ARENA_RING;
-		for (; tail != head; tail++) {
-			struct arena_event e = slot->ring[tail & (ARENA_RING - 1)];
+		struct arena_event e;
+		for (uint32_t n = 0; n < 4 * ARENA_RING && ring_take(slot, &e);
+		     n++) /* who never stops is taken up again */
 			event_take(w, t, &e);
-		}
-		__atomic_store_n(&slot->tail, tail, __ATOMIC_RELEASE);
 		uint64_t dropped = LOAD(slot->dropped);
 		if (dropped != t->dropped) {
 			t->proc->lost += dropped - t->dropped;

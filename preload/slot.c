@@ -7,6 +7,7 @@
 
 #include "lock.h"
 #include "original.h"
+#include "record/ring.h"
 #include "shim.h"
 #include "sys.h"
 
@@ -294,23 +295,19 @@ void event_push(struct self *s, enum arena_event_kind kind, enum hook hook, uint
 {
 	struct arena_thread *t = s->slot;
 	if (s->busy) {
-		t->dropped++;
+		store(t->dropped, t->dropped + 1);
 		return;
 	}
+	struct arena_event event = {.time = time,
+				    .start = start,
+				    .object = object,
+				    .arg = arg,
+				    .kind = (uint16_t)kind,
+				    .hook = (uint16_t)hook};
 	s->busy = 1;
 	compiler_barrier();
-	uint32_t head = t->head;
-	if (head - acquire(t->tail) >= ARENA_RING) {
+	if (!ring_push(t, &event))
 		store(t->dropped, t->dropped + 1);
-	} else {
-		t->ring[head & (ARENA_RING - 1)] = (struct arena_event){.time = time,
-									.start = start,
-									.object = object,
-									.arg = arg,
-									.kind = (uint16_t)kind,
-									.hook = (uint16_t)hook};
-		release(t->head, head + 1);
-	}
 	compiler_barrier();
 	s->busy = 0;
 }

@@ -114,6 +114,10 @@ class Check:
         self.built("build with clang", f"{self.build}/clang", "all", "CC=clang")
         if self.built("build the units with ASan and UBSan", f"{self.build}/asan", "unit-build", CFLAGS=sanitize):
             self.units("units under ASan and UBSan", f"{self.build}/asan", UBSAN_OPTIONS="print_stacktrace=1")
+        ring = f"{self.build}/ring_tsan"
+        if self.step("build the ring's test with TSan", ["clang", "-std=gnu11", "-D_GNU_SOURCE", "-I.", "-g", "-O1", "-fsanitize=thread",
+                                                    "-o", ring, "tests/unit/ring_test.c", "-lcmocka"]):
+            self.step("the ring under TSan", [ring])
         self.built("lint", self.build, "lint")
         if self.all:
             self.step("demo", [sys.executable, "demo/demo.py", "--build", self.build])

@@ -25,7 +25,7 @@ static const char *lock_text(const struct obs_lock *lock)
 {
 	static const char *const names[] = {[LOCK_MUTEX] = "a mutex",
 					    [LOCK_RWLOCK] = "a read-write lock",
-					    [LOCK_SEM] = "a lock",
+					    [LOCK_SEM] = "a lock (semaphore)",
 					    [LOCK_COND] = "a condition variable",
 					    [LOCK_FUTEX] = "a futex"};
 	return lock && lock->kind < LENGTH(names) && names[lock->kind] ? names[lock->kind] : "a lock";

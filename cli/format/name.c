@@ -183,9 +183,9 @@ char *name_call(char *buf, size_t size, const char *syscall, const char *target)
 
 char *name_lock(char *buf, size_t size, const struct obs_lock *lock)
 {
-	static const char *const kinds[] = {
-		[LOCK_GIL] = "the GIL",	    [LOCK_MUTEX] = "a mutex",	 [LOCK_RWLOCK] = "an rwlock",
-		[LOCK_SEM] = "a semaphore", [LOCK_COND] = "a condition", [LOCK_FUTEX] = "a futex"};
+	static const char *const kinds[] = {[LOCK_GIL] = "the GIL",	 [LOCK_MUTEX] = "a mutex",
+					    [LOCK_RWLOCK] = "an rwlock", [LOCK_SEM] = "a lock (semaphore)",
+					    [LOCK_COND] = "a condition", [LOCK_FUTEX] = "a futex"};
 	char name[PROSE_MAX];
 	const char *kind = (size_t)lock->kind < LENGTH(kinds) ? kinds[lock->kind] : NULL;
 	if (lock->name && lock->kind != LOCK_GIL)

@@ -80,6 +80,8 @@ static int report_print(const struct report *r, const struct verdict *v, FILE *o
 		.prefix = r->prefix ? r->prefix : "",
 		.newest = !store_newest(newest, sizeof(newest)) && !strcmp(newest, r->record),
 	};
+	if (r->write)
+		return r->write(out, v, &options, r->closure);
 	return format->write(out, v, &options);
 }
 
@@ -156,12 +158,13 @@ int report_record(const struct report *r)
 		say("%s has no stall %u", r->record, r->stall);
 		status = EXIT_USAGE;
 	} else if ((err = r->output ? output_write(r, &verdict) : stream_print(r, &verdict, r->stream))) {
-		say("cannot write the report to %s: %s",
-		    r->output		  ? r->output
-		    : r->stream == stderr ? "standard error"
-					  : "standard output",
-		    strerror(-err));
-		status = EXIT_BROKEN;
+		if (err < 0)
+			say("cannot write the report to %s: %s",
+			    r->output		  ? r->output
+			    : r->stream == stderr ? "standard error"
+						  : "standard output",
+			    strerror(-err));
+		status = err < 0 ? EXIT_BROKEN : EXIT_FINE;
 	}
 	verdict_free(&verdict);
 	observations_free(&seen);

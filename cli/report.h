@@ -8,6 +8,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct verdict;
+struct format_options;
+
 struct report {
 	const char *record; /* path */
 	const char *format; /* name; NULL: text */
@@ -16,6 +19,10 @@ struct report {
 	const char *colour; /* "auto", "always", "never"; NULL: auto */
 	uint32_t stall;	    /* only this one, in full; 0: all */
 	const char *prefix; /* before the first line: "whystall: " on stderr; NULL: nothing */
+	/* Instead of the format's own; gets `closure`. 0, -errno, or 1: nothing is to be written, and the
+	 * writer has said why. */
+	int (*write)(FILE *, const struct verdict *, const struct format_options *, void *closure);
+	void *closure;
 };
 
 /* Returns the exit status; what went wrong has been said. */

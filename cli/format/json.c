@@ -346,5 +346,6 @@ static int document_write(FILE *out, const struct verdict *verdict, const struct
 
 static const struct format json = {.name = "json",
 				   .help = "whystall.report/1, for programs: see --json-schema",
+				   .use = FORMAT_REPORT,
 				   .write = document_write};
 PART(format, format, json);

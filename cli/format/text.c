@@ -445,5 +445,10 @@ static int text_write(FILE *out, const struct verdict *verdict, const struct for
 }
 
 static const struct format text = {
-	.name = "text", .help = "for people: the verdict, then the evidence", .write = text_write};
+	.name = "text",
+	.help = "for people: the verdict, then the evidence",
+	.use = FORMAT_REPORT | FORMAT_CHECK,
+	.write = text_write,
+	.check = text_check,
+};
 PART(format, format, text);

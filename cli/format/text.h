@@ -30,6 +30,11 @@ void text_causes(const struct text *, const struct verdict_loop *);
 void text_stall(const struct text *, const struct verdict_loop *, const struct verdict_stall *, bool full);
 void text_gil(const struct text *, const struct verdict_process *);
 
+/* --- text_check.c: what a check came to --- */
+/* "heavy_cpu_work  app.py:19  (native: long_pow)" */
+void text_culprit(const struct text *, FILE *, const struct culprit *);
+int text_check(FILE *, const struct outcome *, const struct verdict *, const struct format_options *);
+
 /* --- name.c: what things are called; all return buf, not cleaned unless it says so --- */
 #define NAME_MAX_COLUMNS 48 /* of one name within a sentence */
 /* From JSON argv: "uvicorn app:api", without the interpreter and its path. */

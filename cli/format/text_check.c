@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a check came to, for people: one line where all is well; else each limit, and under a broken one by
+ * whom and what to do.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../budget.h"
+#include "text.h"
+
+#define CHARGES_SHOWN 3
+#define LABEL_COLUMNS 15
+
+/* "heavy_cpu_work  app.py:19  (native: long_pow)" */
+void text_culprit(const struct text *t, FILE *out, const struct culprit *c)
+{
+	char function[PROSE_MAX], place[PROSE_MAX] = "", native[PROSE_MAX] = "";
+	const char *name = c->function ? c->function : c->native ? c->native : "(not known)";
+	prose_fit(function, sizeof function, name, NAME_MAX_COLUMNS, FIT_TAIL);
+	if (c->file)
+		name_place(t, place, sizeof place, c->file, c->line, NAME_MAX_COLUMNS);
+	if (c->function && c->native)
+		prose_fit(native, sizeof native, c->native, NAME_MAX_COLUMNS, FIT_TAIL);
+	fprintf(out, "%s%s%s%s%s%s", function, *place ? "  " : "", place, *native ? "  (native: " : "",
+		native, *native ? ")" : "");
+}
+
+static void charge_write(const struct text *t, const struct charge *c, bool advice)
+{
+	char *who, name[PROSE_MAX], ns[32];
+	size_t size;
+	FILE *out = open_memstream(&who, &size);
+	if (!out)
+		return;
+	text_culprit(t, out, &c->culprit);
+	if (c->culprit.tid)
+		fprintf(out, "  in %s", name_thread(name, sizeof name, c->culprit.thread, c->culprit.tid));
+	fprintf(out, ", %s", time_format(ns, sizeof ns, c->ns));
+	fclose(out);
+	fprintf(t->out, "    ");
+	text_paint(t, BOLD);
+	int at = 4 + fprintf(t->out, "%-7s ", c->cause);
+	text_paint(t, PLAIN);
+	prose_wrap(t->out, t->columns, at, 12, who);
+	free(who);
+	if (advice && c->whole && c->whole->advice) {
+		fprintf(t->out, "    ");
+		text_say(t, 4, 4, "%s", c->whole->advice);
+	}
+}
+
+/* What was said under the limit before is not said again. */
+static bool advice_said(const struct outcome *o, const struct limit *limit, const struct verdict_cause *whole)
+{
+	for (const struct limit *l = o->limits; l < limit; l++)
+		for (size_t i = 0; i < l->charges.n && i < CHARGES_SHOWN && (l->broken || l->warned); i++)
+			if (l->charges.at[i].whole == whole)
+				return true;
+	return false;
+}
+
+static void charges_write(const struct text *t, const struct outcome *o, const struct limit *limit)
+{
+	size_t shown = 0, n = limit->charges.n;
+	const struct charge *at = limit->charges.at;
+	while (shown < n && shown < CHARGES_SHOWN && (!shown || at[shown].ns >= at[0].ns / 20)) {
+		charge_write(t, &at[shown],
+			     at[shown].ns >= at[0].ns / 4 && !advice_said(o, limit, at[shown].whole));
+		shown++;
+	}
+}
+
+static void limit_write(const struct text *t, const struct outcome *o, const struct limit *limit)
+{
+	char value[48], allowed[48], loop[PROSE_MAX], moment[64] = "";
+	limit_value(value, sizeof value, limit);
+	limit_allowed(allowed, sizeof allowed, limit);
+	int at = fprintf(t->out, "  %-*s", LABEL_COLUMNS - 2, limit_name(limit));
+	at += fprintf(t->out, "  ");
+	if (!limit->broken && !limit->warned) {
+		text_say(t, at, at, "%s, allowed %s: ok", value, allowed);
+		return;
+	}
+	if (limit->stall) {
+		char time[48];
+		snprintf(moment, sizeof moment, ", #%u at %s", limit->stall->seen->id,
+			 name_moment(time, sizeof time, &t->seen->capture, limit->stall->seen->start_ns));
+	}
+	if (o->loops > 1)
+		name_thread(loop, sizeof loop, limit->loop->thread->name, limit->loop->thread->tid);
+	text_paint(t, limit->broken ? RED : BOLD);
+	char pid[32] = "";
+	if (o->loops > 1)
+		snprintf(pid, sizeof pid, ", pid %d", limit->process->seen->pid);
+	text_say(t, at, at, "%s, allowed %s%s%s%s%s%s", value, allowed, o->loops > 1 ? ", in " : "",
+		 o->loops > 1 ? loop : "", pid, moment, limit->warned ? ": a warning only" : "");
+	text_paint(t, PLAIN);
+	if (limit->warned) {
+		char starved[32];
+		fprintf(t->out, "    ");
+		text_say(t, 4, 4,
+			 "The loop or those it waited for had no CPU for %s: a quantile cannot be cleaned of "
+			 "that.",
+			 time_format(starved, sizeof starved, limit->starved_ns));
+	}
+	charges_write(t, o, limit);
+}
+
+static void passed_write(const struct text *t, const struct outcome *o)
+{
+	char value[48], allowed[48], ignored[256];
+	fputs("whystall check: passed", t->out);
+	for (size_t i = 0; i < o->n; i++)
+		fprintf(t->out, "%s %s %s (allowed %s)", i ? "," : ":", limit_name(&o->limits[i]),
+			limit_value(value, sizeof value, &o->limits[i]),
+			limit_allowed(allowed, sizeof allowed, &o->limits[i]));
+	if (*outcome_ignored(ignored, sizeof ignored, o))
+		fprintf(t->out, "; not counted: %s", ignored);
+	fputc('\n', t->out);
+}
+
+static void left_write(const struct text *t, const struct outcome *o)
+{
+	char ignored[256], count[64];
+	if (*outcome_ignored(ignored, sizeof ignored, o)) {
+		fprintf(t->out, "  ");
+		text_say(t, 2, 2, "Not counted: %s%s.", ignored,
+			 o->ignored_ns[CAUSE_RUNQUEUE] ? " (the machine was busy)" : "");
+	}
+	if (o->suppressed) {
+		fprintf(t->out, "  ");
+		text_say(t, 2, 2, "%s counted but not kept: nothing is known of %s.",
+			 prose_count(count, sizeof count, o->suppressed, "stall"),
+			 o->suppressed == 1 ? "it" : "them");
+	}
+}
+
+int text_check(FILE *out, const struct outcome *o, const struct verdict *v,
+	       const struct format_options *options)
+{
+	struct text t = {.out = out,
+			 .verdict = v,
+			 .seen = v->seen,
+			 .options = options,
+			 .columns = options->columns < 60    ? 60
+				    : options->columns > 100 ? 100
+							     : options->columns};
+	bool warned = false, failed = o->broken || o->regressed;
+	for (size_t i = 0; i < o->n; i++)
+		warned |= o->limits[i].warned;
+	if (!failed && !warned) {
+		if (verbosity >= 0)
+			passed_write(&t, o);
+		return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+	}
+	t.root = name_root(t.seen);
+	text_paint(&t, failed ? RED : BOLD);
+	fprintf(out, "whystall check: %s", failed ? "failed" : "passed, with a warning");
+	if (o->broken)
+		fprintf(out, ", %zu of %zu budget%s broken", o->broken, o->n, o->n == 1 ? "" : "s");
+	fputc('\n', out);
+	text_paint(&t, PLAIN);
+	for (size_t i = 0; i < o->n; i++)
+		limit_write(&t, o, &o->limits[i]);
+	left_write(&t, o);
+	free(t.root);
+	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+}

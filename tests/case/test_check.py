@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""whystall check: what breaks a budget, what does not, and what it says of it."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from conftest import DEBIAN
+
+SICK = '''
+import asyncio, re, threading, time
+
+def heavy(event):
+    event.wait()
+    re.match("(a+)+$", "a" * 23 + "b")  # one call that keeps the GIL
+
+def sleepy():
+    time.sleep(0.07)
+
+async def main():
+    event = threading.Event()
+    worker = threading.Thread(target=heavy, args=(event,), name="worker")
+    worker.start()
+    for i in range(40):
+        await asyncio.sleep(0.01)
+        if i == 5:
+            sleepy()
+        if i == 10:
+            event.set()
+    worker.join()
+
+asyncio.run(main())
+'''
+HEALTHY = '''
+import asyncio, threading, time
+
+def short(end):
+    while time.monotonic() < end:  # takes the GIL for a few milliseconds at a time
+        sum(range(100000))
+        time.sleep(0.004)
+
+async def main():
+    worker = threading.Thread(target=short, args=(time.monotonic() + SECONDS,))
+    worker.start()
+    while worker.is_alive():
+        await asyncio.sleep(0.005)
+
+asyncio.run(main())
+'''
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("check")
+    (directory / "sick.py").write_text(SICK)
+    (directory / "healthy.py").write_text(HEALTHY.replace("SECONDS", "0.8"))
+    (directory / "busy.py").write_text(HEALTHY.replace("SECONDS", "3"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def check(binary, place):
+    """check("--max-stall", "50ms", ...) -> the finished process."""
+
+    def call(*arguments, **more):
+        environment = dict(os.environ, XDG_STATE_HOME=str(place / "state"), **more.pop("env", {}))
+        return subprocess.run([binary, "check", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=60, env=environment, stdin=subprocess.DEVNULL, **more)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def records(binary, place):
+    for name in ("sick", "healthy"):
+        subprocess.run([binary, "run", "-q", "-o", place / f"{name}.whystall", "--", DEBIAN, place / f"{name}.py"],
+                       check=True, timeout=60)
+    return {name: place / f"{name}.whystall" for name in ("sick", "healthy")}
+
+
+def test_a_broken_budget_names_who_and_what_to_do(check, records):
+    done = check("--max-stall", "50ms", "--max-stalled", "90", records["sick"])
+    assert done.returncode == 1 and done.stderr == ""
+    assert done.stdout.startswith("whystall check: failed, 1 of 2 budgets broken\n")
+    assert re.search(r"^  longest stall  [\d.]+ m?s, allowed 50 ms, #\d+ at \d\d:\d\d:\d\d", done.stdout, re.M)
+    assert re.search(r"^    gil     heavy .*sick\.py:6 .*worker", done.stdout, re.M)
+    assert re.search(r"^  stalled        [\d.]+ %, allowed 90 %: ok$", done.stdout, re.M)
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_passing_is_one_line(check, records):
+    done = check("--max-stall", "50ms", "--max-p99", "2s", records["healthy"])
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("whystall check: passed: longest stall ") and done.stdout.count("\n") == 1
+    assert check("-q", "--max-stall", "50ms", records["healthy"]).stdout == ""
+
+
+def test_causes_that_count(check, records):
+    assert check("--max-stall", "30ms", "--ignore", "gil,syscall,runqueue,cpu", records["sick"]).returncode == 0
+    assert check("--fail-on", "gil", records["sick"]).returncode == 1
+    assert check("--fail-on", "fault", records["sick"]).returncode == 0
+    done = check("--max-stall", "30ms", "--fail-on", "syscall", records["sick"])
+    assert done.returncode == 1 and "sleepy" in done.stdout and "Not counted: gil" in done.stdout
+
+
+def test_a_command_under_a_budget(check, place):
+    done = check("--max-stall", "50ms", "--", DEBIAN, place / "sick.py")
+    assert done.returncode == 1 and "heavy" in done.stdout and done.stderr == ""
+    done = check("--max-stall", "50ms", "--", DEBIAN, place / "healthy.py")
+    assert done.returncode == 0, done.stdout
+    done = check("--max-stall", "5s", "--", DEBIAN, "-c", place.joinpath("sick.py").read_text() + "\nraise SystemExit(7)")
+    assert done.returncode == 7 and "passed" in done.stdout
+    assert check("--max-stall", "50ms", "--", "/nonexistent").returncode == 127
+
+
+@pytest.mark.parametrize("arguments, says", [
+    ([], "no budget given"),
+    (["--max-stall", "0ms"], "allows nothing"),
+    (["--max-stalled", "101"], "percentage from 0 to 100"),
+    (["--max-stalled", "-1"], "percentage from 0 to 100"),
+    (["--max-stalled", "nan"], "percentage from 0 to 100"),
+    (["--max-stall", "50"], "needs a unit"),
+    (["--max-stall", "1ms"], "below the record's threshold of 20 ms"),
+    (["--max-stall", "50ms", "--fail-on", "gli"], "did you mean gil?"),
+    (["--max-stall", "50ms", "--fail-on", "gil", "--ignore", "gil"], "the same cause"),
+    (["--max-stall", "50ms", "--fail-on", "none"], "never fail"),
+    (["--max-stall", "50ms", "--threshold", "5ms"], "--threshold is for a command"),
+    (["--max-stall", "50ms", "another"], "one RECORD"),
+])
+def test_a_budget_that_makes_no_sense_is_status_2(check, records, arguments, says):
+    done = check(*arguments, records["sick"])
+    assert done.returncode == 2, done.stdout
+    assert says in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def test_nothing_to_judge_is_status_4(check, place):
+    done = check("--max-stall", "50ms", "--", "true")
+    assert done.returncode == 4 and "no event loop was seen" in done.stderr
+    out = place / "never"
+    done = check("--max-stall", "50ms", "-o", out, place / "sick.py")
+    assert done.returncode == 4 and not out.exists()
+
+
+@pytest.mark.all
+def test_verdicts_hold_on_a_starved_machine(check, place):
+    """Two busy processes on each core: the healthy one passes each time, the sick one fails each time."""
+    burners = [subprocess.Popen([DEBIAN, "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
+    try:
+        time.sleep(0.5)
+        wrong = []
+        for i in range(20):
+            for name, status in (("busy", 0), ("sick", 1)):
+                done = check("--max-stall", "50ms", "--", DEBIAN, place / f"{name}.py")
+                if done.returncode != status:
+                    wrong.append(f"{name}, run {i}: {done.stdout}{done.stderr}")
+        assert not wrong, "\n".join(wrong)
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()

@@ -100,11 +100,11 @@ class Check:
                 failed, passed = (failed + 1, passed) if figures["missed"] else (failed, passed + 1)
         except (OSError, ValueError):
             failed = 1
-        self.count("accuracy", passed, failed or (not passed), 0, time.time() - begin)
+        self.count("accuracy", passed, failed or int(not passed), 0, time.time() - begin)
 
     def run(self):
         begin = time.time()
-        sanitize = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+        sanitize = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
         fixtures = [f"{self.build}/tests/accuracy/hold.so", f"{self.build}/tests/bench/lock"]
         if self.built("build with gcc", self.build, "all", *fixtures, "CC=gcc"):
             if self.built("build the units", self.build, "unit-build"):

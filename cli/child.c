@@ -34,6 +34,10 @@ int child_prepare(struct child *c)
 	for (int real = SIGRTMIN; real <= SIGRTMAX; real++)
 		sigaddset(&set, real);
 	memset(c, 0, sizeof *c);
+	/* where a standard stream is closed, no file of ours may become it */
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+			return -errno;
 	struct sigaction now = {.sa_handler = SIG_DFL};
 	sigaction(SIGCHLD, &now, &childs);
 	interrupt_ignored = !sigaction(SIGINT, NULL, &now) && now.sa_handler == SIG_IGN;

@@ -130,7 +130,8 @@ static const char *command_read(pid_t pid)
 /* A process that was over before anyone could ask it: what we know it by. */
 static const char *command_known(struct watch *w, const struct watch_proc *p)
 {
-	if (p->pid == w->options.pid && w->options.command)
+	bool went_on = LOAD(p->slot->refusal) && LOAD(p->slot->state) != PROC_REFUSED;
+	if (p->pid == w->options.pid && w->options.command && !went_on)
 		return w->options.command;
 	json_t *array = json_array(),
 	       *word = json_stringn(p->slot->image, strnlen(p->slot->image, sizeof p->slot->image));

@@ -97,9 +97,10 @@ static uint32_t *alive_map(void)
 	return NULL;
 }
 
-/* Takes entry i out of the environment. */
+/* Takes an entry out of the environment, and out of /proc/PID/environ. */
 static void environ_remove(char **env)
 {
+	memset(*env, 0, text_length(*env));
 	do
 		env[0] = env[1];
 	while (*env++);

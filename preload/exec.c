@@ -35,25 +35,25 @@ static const char *preload_theirs(const char *value, const char *ours)
 	return value[n] ? value + n + 1 : "";
 }
 
-/* LD_PRELOAD=[ours:]theirs. false: too long. */
+/* LD_PRELOAD=[ours:]theirs; NULL: they have none, which is not the same as an empty one. false: too long. */
 static bool preload_make(char *to, size_t size, const char *ours, const char *theirs)
 {
-	size_t a = text_length(ours), b = text_length(theirs), n = sizeof(PRELOAD) - 1;
+	size_t a = text_length(ours), b = theirs ? text_length(theirs) : 0, n = sizeof(PRELOAD) - 1;
 	if (n + a + b + 2 > size)
 		return false;
 	memcpy(to, PRELOAD, n);
 	memcpy(to + n, ours, a);
 	n += a;
-	if (a && b)
+	if (a && theirs)
 		to[n++] = ':';
-	memcpy(to + n, theirs, b + 1);
+	memcpy(to + n, theirs ? theirs : "", b + 1);
 	return true;
 }
 
 /* env as the new program is to get it: `env` itself where nothing changes. */
 char *const *block_make(struct block *b, char *const *env, bool follow)
 {
-	const char *ours = link_self(), *theirs = "";
+	const char *ours = link_self(), *theirs = NULL;
 	size_t n = 0, at = SIZE_MAX;
 	bool mentioned = false;
 	b->replaced = NULL;

@@ -57,6 +57,12 @@ static int shim_find(char *buf, size_t size)
 		if (!realpath(path, real))
 			continue;
 		snprintf(buf, size, "%s", real);
+		if (strpbrk(real, " :$")) { /* they part LD_PRELOAD: a name without them */
+			int fd = open(real, O_RDONLY | O_CLOEXEC);
+			if (fd < 0)
+				return -errno;
+			snprintf(buf, size, "/proc/%d/fd/%d", (int)getpid(), fd);
+		}
 		return 0;
 	}
 	return -ENOENT;
@@ -122,7 +128,7 @@ static int recording_start(struct run *r, const char *shim, char variables[2][PA
 	writer_put_capture(r->writer, &r->capture);
 	r->recording = true;
 	const char *preloaded = getenv("LD_PRELOAD");
-	snprintf(variables[0], PATH_MAX * 2, "LD_PRELOAD=%s%s%s", shim, preloaded && *preloaded ? ":" : "",
+	snprintf(variables[0], PATH_MAX * 2, "LD_PRELOAD=%s%s%s", shim, preloaded ? ":" : "",
 		 preloaded ? preloaded : "");
 	snprintf(variables[1], PATH_MAX * 2, ARENA_ENV "=%d:%d", getpid(), fd);
 	return 0;
@@ -240,13 +246,13 @@ static int run_run(int argc, char **argv)
 	int result = usage_check(argc);
 	if (result)
 		return result;
+	if ((result = child_prepare(&r.child))) {
+		say("cannot wait for signals: %s", strerror(-result));
+		return EXIT_BROKEN;
+	}
 	if (shim_find(shim, sizeof shim)) {
 		say("cannot find libwhystall.so beside this program or in ../lib/whystall: is the "
 		    "installation whole?");
-		return EXIT_BROKEN;
-	}
-	if ((result = child_prepare(&r.child))) {
-		say("cannot wait for signals: %s", strerror(-result));
 		return EXIT_BROKEN;
 	}
 	if (recording_start(&r, shim, variables) && output) {

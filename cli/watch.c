@@ -100,6 +100,26 @@ void watch_put(struct watch *w, struct obs_capture *capture)
 	writer_put_capture(w->writer, capture);
 }
 
+/* Processes and threads that found no slot. */
+static void room_note(struct watch *w)
+{
+	char note[256];
+	uint32_t procs = LOAD(w->arena->procs_refused);
+	uint64_t threads = 0;
+	for (size_t i = 0; i < w->procs.n; i++)
+		threads += w->procs.at[i]->threads_refused;
+	if (procs) {
+		snprintf(note, sizeof note, "%u processes were not recorded: there is room for %u at once.",
+			 procs, ARENA_PROCS);
+		watch_note(w, note);
+	}
+	if (threads) {
+		snprintf(note, sizeof note, "Some threads were not recorded: there is room for %u at once.",
+			 ARENA_THREADS);
+		watch_note(w, note);
+	}
+}
+
 void watch_stop(struct watch *w, struct obs_capture *capture)
 {
 	w->now = now_ns();
@@ -113,6 +133,7 @@ void watch_stop(struct watch *w, struct obs_capture *capture)
 	for (size_t i = 0; i < w->procs.n; i++)
 		if (w->procs.at[i]->live)
 			watch_process_leave(w, w->procs.at[i], w->now);
+	room_note(w);
 	capture_fill(w, capture);
 	writer_put_capture(w->writer, capture);
 	for (size_t i = 0; i < w->threads.n; i++)

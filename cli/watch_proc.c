@@ -252,6 +252,7 @@ static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, 
 	threads_end(w, p, when, cut);
 	interp_drop(p);
 	p->live = false;
+	p->threads_refused += LOAD(p->slot->threads_refused);
 	if (p->pidfd >= 0)
 		close(p->pidfd);
 	p->pidfd = -1;

@@ -46,7 +46,8 @@ struct watch_proc {
 	VEC(struct watch_hold) holds;
 	uint64_t lost;
 	bool perf_denied;
-	bool left;	      /* it went on as a program that the shim is not in */
+	bool left; /* it went on as a program that the shim is not in */
+	uint32_t threads_refused;
 	uint64_t leave_check; /* when to look next whether it did */
 };
 
@@ -73,6 +74,8 @@ struct watch_loop {
 	int64_t cpu_last, delay_last;
 	uint64_t tick_of_base;
 	bool is_loop; /* it has been one: it is in the record */
+	uint64_t call_since; /* the call it was last looked at in ... */
+	const char *call_target; /* ... and what that concerned */
 	bool current; /* the object it waits on now has had its three waits */
 };
 

@@ -339,6 +339,11 @@ void verdict_make(struct verdict *out, const struct observations *o)
 	judge_close(&j);
 }
 
+bool verdict_python(const struct verdict_process *p)
+{
+	return p->seen->runtime && !strcmp(p->seen->runtime, "cpython");
+}
+
 static void stall_free(struct verdict_stall *s)
 {
 	for (size_t i = 0; i < s->segments.n; i++)

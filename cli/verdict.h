@@ -90,6 +90,8 @@ struct verdict {
 void verdict_make(struct verdict *out, const struct observations *);
 void verdict_free(struct verdict *);
 
+/* Does the process run Python? Then the remedies are Python's. */
+bool verdict_python(const struct verdict_process *);
 /* frames of stack id s: *n of them, innermost first, frame ids in the returned array */
 const uint32_t *verdict_stack(const struct observations *, uint32_t s, int *n);
 static inline const struct frame *verdict_frame(const struct observations *o, uint32_t id)

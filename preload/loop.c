@@ -9,7 +9,11 @@
 #include "lock.h"
 #include "loop.h"
 
-#define TAKE_OVER 3
+/* So many waits in a row on another object, and that is the loop: descriptor sets vary; but a loop that runs
+ * inside a callback (Node's execSync) waits on its own epoll instance for long while the outer one's stall
+ * goes on. */
+#define TAKE_OVER_POLLED 3
+#define TAKE_OVER_EPOLL 100
 
 static void loop_end(struct self *s, uint64_t now)
 {
@@ -72,7 +76,7 @@ static bool loop_decide(struct self *s, uint64_t object, bool mine, enum hook ho
 		return false; /* a poll beside an epoll loop never takes over */
 	s->other_waits = s->other == object ? s->other_waits + 1 : 1;
 	s->other = object;
-	if (s->other_waits < TAKE_OVER)
+	if (s->other_waits < (s->slot->loop_object & LOOP_POLLED ? TAKE_OVER_POLLED : TAKE_OVER_EPOLL))
 		return false;
 	loop_end(s, now);
 	loop_start(s, object, hook);

@@ -17,7 +17,6 @@ static void cpu_judge(const struct judge *j, const struct span *span, struct seg
 static void cpu_explain(const struct verdict_process *p, const struct verdict_loop *l,
 			struct verdict_cause *v)
 {
-	(void)p;
 	(void)l;
 	char total[32], worst[32];
 	time_format(total, sizeof total, v->ns);
@@ -27,9 +26,11 @@ static void cpu_explain(const struct verdict_process *p, const struct verdict_lo
 	else
 		v->why = xprintf("The loop's own thread computed for %s in %u stalls, at most %s in one.",
 				 total, v->stalls, worst);
-	v->advice = xstrdup("Run it in a ProcessPoolExecutor (a thread would keep the GIL from the loop), or "
-			    "break it up with "
-			    "await asyncio.sleep(0).");
+	v->advice = xstrdup(
+		verdict_python(p)
+			? "Run it in a ProcessPoolExecutor (a thread would keep the GIL from the loop), "
+			  "or break it up with await asyncio.sleep(0)."
+			: "Run it in a worker thread or process, or break it up.");
 }
 
 static const struct cause cpu = {

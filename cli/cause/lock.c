@@ -4,6 +4,8 @@
  * wait that nobody is responsible for (Event, Queue, Future: the waiter itself took the lock last) is the
  * loop's own line's.
  */
+#include <string.h>
+
 #include "../timeline.h"
 
 static bool lock_claims(const struct span *span)
@@ -34,7 +36,6 @@ static const char *lock_text(const struct obs_lock *lock)
 static void lock_explain(const struct verdict_process *p, const struct verdict_loop *l,
 			 struct verdict_cause *v)
 {
-	(void)p;
 	(void)l;
 	char longest[32], total[32];
 	time_format(longest, sizeof longest, v->longest_hold_ns);
@@ -45,9 +46,18 @@ static void lock_explain(const struct verdict_process *p, const struct verdict_l
 				 "thread to finish or "
 				 "to signal.",
 				 total, name);
-		v->advice =
-			xstrdup("Await it instead: asyncio.Event, asyncio.Queue, asyncio.wrap_future(), or "
-				"asyncio.to_thread() around the wait.");
+		v->advice = xstrdup(
+			verdict_python(p)
+				? "Await it instead: asyncio.Event, asyncio.Queue, asyncio.wrap_future(), or "
+				  "asyncio.to_thread() around the wait."
+				: "Let a descriptor wake the loop instead of waiting on its thread.");
+		return;
+	}
+	if (v->lock && v->lock->name && !strcmp(v->lock->name, LOCK_NAME_JOIN)) {
+		v->why = xprintf("The loop thread itself waited %s for %s to end.", total,
+				 v->culprit.thread ? v->culprit.thread : "another thread");
+		v->advice = xstrdup("Await what the thread computes instead, or join it from another thread: "
+				    "asyncio.to_thread(thread.join).");
 		return;
 	}
 	if (v->holder_run == RUN_BLOCKED && v->holder_syscall)
@@ -58,9 +68,11 @@ static void lock_explain(const struct verdict_process *p, const struct verdict_l
 	else
 		v->why = xprintf("%s held %s for %s, and ran meanwhile.",
 				 v->culprit.thread ? v->culprit.thread : "Another thread", name, longest);
-	v->advice =
-		xstrdup("Hold the lock for less: do the slow work outside it; or take it off the loop with "
-			"asyncio.to_thread().");
+	v->advice = xstrdup(verdict_python(p)
+				    ? "Hold the lock for less: do the slow work outside it; or take it off "
+				      "the loop with asyncio.to_thread()."
+				    : "Hold the lock for less: do the slow work outside it; or take it off "
+				      "the loop's thread.");
 }
 
 static const struct cause lock = {

@@ -25,7 +25,6 @@ static void syscall_judge(const struct judge *j, const struct span *span, struct
 static void syscall_explain(const struct verdict_process *p, const struct verdict_loop *l,
 			    struct verdict_cause *v)
 {
-	(void)p;
 	(void)l;
 	char each[32];
 	const char *call = v->syscall ? v->syscall : "a system call";
@@ -37,9 +36,14 @@ static void syscall_explain(const struct verdict_process *p, const struct verdic
 	else
 		v->why = xprintf("%u calls of %s%s%s on the loop's own thread, %s each on average.", v->calls,
 				 call, of, target, each);
-	if (strstr(call, "sleep"))
+	/* Python's time.sleep up to 3.10 is a select without descriptors */
+	bool sleeps = strstr(call, "sleep") || (v->culprit.native && strstr(v->culprit.native, "sleep"));
+	bool talks = strstr(call, "recv") || !strcmp(call, "poll") || !strcmp(call, "pselect6");
+	if (!verdict_python(p))
+		v->advice = xstrdup("Use the loop's own timers and non-blocking calls, or a worker thread.");
+	else if (sleeps)
 		v->advice = xstrdup("await asyncio.sleep(); asyncio.to_thread() for code you cannot change.");
-	else if (strstr(call, "recv") || !strcmp(call, "poll") || !strcmp(call, "pselect6"))
+	else if (talks)
 		v->advice = xstrdup(
 			"Use an async client or streams, or asyncio.to_thread() for code you cannot change.");
 	else

@@ -38,14 +38,14 @@ static bool mutex_has_waiters(const pthread_mutex_t *m)
 	return word == 2;
 }
 
-static void taken_remember(struct self *s, uintptr_t lock, uint64_t time)
+void taken_remember(struct self *s, uintptr_t lock, uint64_t time)
 {
 	uint32_t i = s->taken_next++ % TAKEN;
 	s->taken[i].lock = lock;
 	s->taken[i].time = time;
 }
 
-static uint64_t taken_forget(struct self *s, uintptr_t lock)
+uint64_t taken_forget(struct self *s, uintptr_t lock)
 {
 	uint64_t time = 0;
 	for (uint32_t i = 0; i < TAKEN; i++)
@@ -78,8 +78,7 @@ void mutex_wait_begin(struct wait *w, pthread_mutex_t *m, enum hook hook, uintpt
 	now_begin(s, &w->before, NOW_LOCK, hook, w->start, w->object, owner, frame);
 }
 
-/* A wait by a loop thread that is over. */
-static void wait_report(const struct wait *w, uint64_t now)
+void wait_report(const struct wait *w, uint64_t now)
 {
 	if (w->self->loop && now - w->start >= shim.arena->call_ns)
 		event_push(w->self, EV_WAIT, w->hook, w->start, now, w->object, w->owner);

@@ -32,10 +32,57 @@ static inline bool mutex_wanted(const pthread_mutex_t *m)
 	return (unsigned)__atomic_load_n(&m->__data.__lock, __ATOMIC_RELAXED) > 1;
 }
 
+/* What a read-write lock says of itself; 0 before glibc 2.25, when it was another structure. */
+#define RWLOCK_READER_SHIFT 3
+static inline uint32_t rwlock_word(const pthread_rwlock_t *l)
+{
+	return likely(shim.rwlocks) ? relaxed(l->__data.__readers) : 0;
+}
+/* A writer has it, or is about to. */
+static inline bool rwlock_closed(const pthread_rwlock_t *l)
+{
+	return rwlock_word(l) & 2;
+}
+/* Somebody has it, or is about to. */
+static inline bool rwlock_taken(const pthread_rwlock_t *l)
+{
+	return rwlock_closed(l) || rwlock_word(l) >> RWLOCK_READER_SHIFT;
+}
+/* Writers behind a writer count themselves where they come before readers, and else mark their futex as
+ * used. */
+static inline bool rwlock_writers(const pthread_rwlock_t *l)
+{
+	return relaxed(l->__data.__writers) || relaxed(l->__data.__writers_futex) & 2;
+}
+/* Maybe somebody waits for it: what is not simply a writer's. */
+static inline bool rwlock_wanted(const pthread_rwlock_t *l)
+{
+	uint32_t word = rwlock_word(l);
+	return word && (word != 3 || rwlock_writers(l));
+}
+
 void mutex_wait_begin(struct wait *, pthread_mutex_t *, enum hook, uintptr_t frame) HIDDEN;
 void mutex_wait_end(struct wait *, pthread_mutex_t *, int result) HIDDEN;
 void mutex_free_begin(struct wait *, pthread_mutex_t *, enum hook) HIDDEN;
 void mutex_free_end(struct wait *, int result) HIDDEN;
+
+/* Locks taken after a wait, and when: 0, not remembered. */
+void taken_remember(struct self *, uintptr_t lock, uint64_t time) HIDDEN;
+uint64_t taken_forget(struct self *, uintptr_t lock) HIDDEN;
+/* A wait by a loop thread that is over. */
+void wait_report(const struct wait *, uint64_t now) HIDDEN;
+
+void rwlock_wait_begin(struct wait *, pthread_rwlock_t *, enum hook, uintptr_t frame) HIDDEN;
+void rwlock_wait_end(struct wait *, pthread_rwlock_t *, int result, bool reads) HIDDEN;
+void rwlock_free_begin(struct wait *, pthread_rwlock_t *, enum hook) HIDDEN;
+void spin_wait_begin(struct wait *, pthread_spinlock_t *, enum hook, uintptr_t frame) HIDDEN;
+void spin_wait_end(struct wait *, pthread_spinlock_t *, int result) HIDDEN;
+void spin_free_begin(struct wait *, pthread_spinlock_t *, enum hook) HIDDEN;
+void barrier_wait_begin(struct wait *, pthread_barrier_t *, enum hook, uintptr_t frame) HIDDEN;
+void join_wait_begin(struct wait *, pthread_t, enum hook, uintptr_t frame) HIDDEN;
+void idle_wait_end(struct wait *) HIDDEN;
+/* This thread has one that does not say who has it. */
+void held_add(uintptr_t lock) HIDDEN;
 
 void cond_wait_begin(struct wait *, pthread_cond_t *, pthread_mutex_t *, enum hook, uintptr_t frame) HIDDEN;
 void cond_wait_end(struct wait *) HIDDEN;

@@ -25,6 +25,19 @@ int (*libc_mutex_unlock)(pthread_mutex_t *);
 #define ABSENT_MUTEX_UNLOCK ABSENT_POSIX
 #define ABSENT_COND_WAIT ABSENT_POSIX
 #define ABSENT_COND_SIGNAL ABSENT_POSIX
+#define ABSENT_C11(ret) return (ret)2 /* thrd_error */
+#define ABSENT_C11_LOCK ABSENT_C11
+#define ABSENT_C11_UNLOCK ABSENT_C11
+#define ABSENT_C11_WAIT ABSENT_C11
+#define ABSENT_RW_READ ABSENT_POSIX
+#define ABSENT_RW_TRY_READ ABSENT_POSIX
+#define ABSENT_RW_WRITE ABSENT_POSIX
+#define ABSENT_RW_UNLOCK ABSENT_POSIX
+#define ABSENT_SPIN_LOCK ABSENT_POSIX
+#define ABSENT_SPIN_TRY ABSENT_POSIX
+#define ABSENT_SPIN_UNLOCK ABSENT_POSIX
+#define ABSENT_JOIN ABSENT_POSIX
+#define ABSENT_BARRIER ABSENT_POSIX
 #define ABSENT_SEM_WAIT ABSENT_ERRNO
 #define ABSENT_SEM_TRY ABSENT_ERRNO
 #define ABSENT_SEM_POST ABSENT_ERRNO
@@ -36,6 +49,11 @@ int (*libc_mutex_unlock)(pthread_mutex_t *);
 #define ABSENT_READY_SELECT ABSENT_ERRNO
 #define ABSENT_READY_PSELECT ABSENT_ERRNO
 #define ABSENT_CALL ABSENT_ERRNO
+#define ABSENT_NAME(ret)           \
+	do {                       \
+		errno = ENOSYS;    \
+		return EAI_SYSTEM; \
+	} while (0)
 #define ABSENT_LIFE ABSENT_ERRNO
 #define ABSENT_LIFE_THREAD ABSENT_POSIX
 #define ABSENT_END(ret) for (;;)
@@ -69,6 +87,10 @@ void original_find(void)
 		store(libc_mutex_unlock, (int (*)(pthread_mutex_t *))link_libc("pthread_mutex_unlock"));
 		store(libc_mutex_lock, (int (*)(pthread_mutex_t *))link_libc("pthread_mutex_lock"));
 	}
+	if (!shim.c11 && relaxed(original.mtx_lock) != stub_mtx_lock)
+		store(shim.c11, (void *)original.mtx_lock == link_libc("mtx_lock"));
+	if (!shim.rwlocks) /* getentropy and today's read-write locks came with the same glibc, 2.25 */
+		store(shim.rwlocks, link_libc("getentropy") != NULL);
 	if (!shim.clock)
 		store(shim.clock, (int (*)(int, void *))link_libc("clock_gettime"));
 }

@@ -6,23 +6,37 @@
 #ifndef WHYSTALL_ORIGINAL_H
 #define WHYSTALL_ORIGINAL_H
 
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "record/hooks.h"
+
+/* The mode that open() is given after its flags, or what else is there: passed on as it is. */
+#define OPEN_MODE(last)                         \
+	({                                      \
+		va_list list_;                  \
+		va_start(list_, last);          \
+		int mode_ = va_arg(list_, int); \
+		va_end(list_);                  \
+		mode_;                          \
+	})
 
 struct original {
 #define HOOK(class, ret, name, params, args, object, kernel) ret(*name) params;

@@ -54,6 +54,8 @@ struct shim {
 	int32_t main_tid;
 	char variable[64]; /* WHYSTALL_ARENA=..., for children */
 	int (*clock)(int, void *);
+	bool rwlocks; /* of the layout that we know */
+	bool c11;     /* mtx_lock and its like are the C library's, and so pthread's own */
 };
 extern struct shim shim HIDDEN;
 
@@ -96,6 +98,7 @@ struct self {
 		uint64_t time;
 	} taken[TAKEN];
 	uint32_t taken_next;
+	uint32_t held; /* how many slot->held has */
 };
 extern __thread struct self self HIDDEN;
 
@@ -116,6 +119,7 @@ void self_end(void) HIDDEN;
 uint64_t clock_read(void) HIDDEN;
 /* The caller's tid, from the C library's own bookkeeping. */
 int32_t tid_read(void) HIDDEN;
+int32_t tid_field_of(uint64_t pthread) HIDDEN;
 int32_t tid_field(void) HIDDEN; /* as it is there, 0 if nobody has filled it in */
 uint64_t pthread_pointer(void) HIDDEN;
 

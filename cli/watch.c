@@ -88,13 +88,11 @@ static void capture_fill(struct watch *w, struct obs_capture *capture)
 
 void watch_put(struct watch *w, struct obs_capture *capture)
 {
+	watch_totals(w);
 	for (size_t i = 0; i < w->threads.n; i++) {
 		struct watch_thread *t = w->threads.at[i];
-		if (t->live && t->loop) {
-			if (t->loop->now.kept)
-				watch_stall_put(w, t, &t->loop->now);
-			watch_loop_put(w, t);
-		}
+		if (t->live && t->loop && t->loop->now.kept)
+			watch_stall_put(w, t, &t->loop->now);
 	}
 	capture_fill(w, capture);
 	writer_put_capture(w->writer, capture);

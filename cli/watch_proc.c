@@ -182,11 +182,12 @@ static void thread_close(struct watch *w, struct watch_thread *t)
 }
 
 /* The interpreter's lock figures and the CPU time of a thread, as far as they can be read now. */
-static void thread_totals(struct watch_thread *t)
+static int thread_totals(struct watch_thread *t)
 {
 	struct arena_thread *slot = t->slot;
 	int64_t cpu, delay;
-	if (!schedstat_read(t, &cpu, &delay))
+	int result = schedstat_read(t, &cpu, &delay);
+	if (!result)
 		t->seen.cpu_ns = cpu;
 	t->seen.gil_known = t->proc->slot->lock[0].freed ? 1 : 0;
 	t->seen.gil_holds = LOAD(slot->lock_holds);
@@ -205,6 +206,7 @@ static void thread_totals(struct watch_thread *t)
 	uint64_t wait = LOAD(slot->lock_wait_start);
 	if (wait && wait < now)
 		t->seen.gil_waited_ns += now - wait;
+	return result;
 }
 
 static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, bool cut)
@@ -443,14 +445,17 @@ static bool process_gone(struct watch_proc *p)
 }
 
 /* Once a second, and at the end: what changes slowly. */
-static void totals_put(struct watch *w)
+void watch_totals(struct watch *w)
 {
 	for (size_t i = 0; i < w->threads.n; i++) {
 		struct watch_thread *t = w->threads.at[i];
 		if (!t->live)
 			continue;
 		struct obs_thread before = t->seen;
-		thread_totals(t);
+		if (thread_totals(t) == -ESRCH && !t->loop) { /* cancelled: the shim did not see it end */
+			thread_end(w, t, w->now, false);
+			continue;
+		}
 		if (memcmp(&before, &t->seen, sizeof before))
 			writer_put_thread(w->writer, &t->seen);
 		if (t->proc->interp && w->now >= t->next_name)
@@ -494,7 +499,7 @@ void watch_processes(struct watch *w)
 			watch_leave(w, p);
 	}
 	if (w->now >= w->slow_at) {
-		totals_put(w);
+		watch_totals(w);
 		w->slow_at = w->now + NS;
 	}
 }

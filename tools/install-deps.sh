@@ -10,7 +10,7 @@ set -eu
 
 build="gcc libc6-dev make pkg-config libdw-dev libelf-dev libsqlite3-dev libjansson-dev libiberty-dev"
 demo="python3 python3-fastapi python3-uvicorn python3-dbg"
-check="python3-pytest python3-jsonschema python3-uvloop libcmocka-dev clang clang-format clang-tidy cppcheck
+check="python3-pytest python3-jsonschema python3-prometheus-client python3-uvloop libcmocka-dev clang clang-format clang-tidy cppcheck
 	musl-tools debootstrap strace sqlite3 binutils util-linux passwd"
 bench="wrk"
 # the 32-bit compiler exists on 64-bit x86 only

@@ -52,14 +52,16 @@ static void value_begin(struct emit *j, const char *key)
 {
 	if (!j->empty)
 		putc_unlocked(',', j->out);
-	if (j->flat)
+	if (j->line)
+		;
+	else if (j->flat)
 		putc_unlocked(' ', j->out);
 	else if (j->depth)
 		line_begin(j);
 	j->empty = false;
 	if (key) {
 		text_write(j, key);
-		fwrite_unlocked(": ", 1, 2, j->out);
+		fwrite_unlocked(": ", 1, j->line ? 1 : 2, j->out);
 	}
 }
 
@@ -96,7 +98,9 @@ void emit_array(struct emit *j, const char *key)
 void emit_close(struct emit *j, char bracket)
 {
 	j->depth--;
-	if (j->flat)
+	if (j->line)
+		;
+	else if (j->flat)
 		putc_unlocked(' ', j->out);
 	else if (!j->empty)
 		line_begin(j);
@@ -135,6 +139,13 @@ void emit_seconds(struct emit *j, const char *key, int64_t ns)
 	uint64_t n = ns < 0 ? -(uint64_t)ns : (uint64_t)ns;
 	snprintf(digits, sizeof(digits), "%s%" PRIu64 ".%09" PRIu64, ns < 0 ? "-" : "", n / 1000000000,
 		 n % 1000000000);
+	decimal_write(j, key, digits);
+}
+
+void emit_micros(struct emit *j, const char *key, uint64_t ns)
+{
+	char digits[32];
+	snprintf(digits, sizeof(digits), "%" PRIu64 ".%03" PRIu64, ns / 1000, ns % 1000);
 	decimal_write(j, key, digits);
 }
 

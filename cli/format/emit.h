@@ -15,6 +15,7 @@ struct emit {
 	int depth;
 	bool empty; /* nothing in the innermost object or array so far */
 	bool flat;  /* that one is written on one line */
+	bool line;  /* all of it is, without a blank */
 };
 
 void emit_object(struct emit *, const char *key);
@@ -25,6 +26,7 @@ void emit_close(struct emit *, char bracket); /* '}' or ']' */
 void emit_string(struct emit *, const char *key, const char *s); /* NULL: null */
 void emit_integer(struct emit *, const char *key, int64_t n);
 void emit_seconds(struct emit *, const char *key, int64_t ns); /* exact to the ns */
+void emit_micros(struct emit *, const char *key, uint64_t ns); /* in us, exact to the ns */
 void emit_real(struct emit *, const char *key, double x);      /* six decimals */
 void emit_bool(struct emit *, const char *key, bool b);
 void emit_null(struct emit *, const char *key);

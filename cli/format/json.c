@@ -10,6 +10,7 @@
 
 #include "../format.h"
 #include "emit.h"
+#include "walk.h"
 
 struct document {
 	struct emit emit;
@@ -254,10 +255,9 @@ static void segment_write(struct document *d, const struct segment *s)
 	emit_close(j, '}');
 }
 
-static void stall_write(struct document *d, const struct verdict_loop *l, const struct verdict_stall *s)
+static void stall_fields(struct document *d, const struct verdict_loop *l, const struct verdict_stall *s)
 {
 	struct emit *j = &d->emit;
-	emit_object(j, NULL);
 	emit_integer(j, "id", s->seen->id);
 	emit_integer(j, "tid", l->thread->tid);
 	moment(d, "start_s", s->seen->start_ns);
@@ -270,31 +270,30 @@ static void stall_write(struct document *d, const struct verdict_loop *l, const 
 	for (size_t i = 0; i < s->segments.n; i++)
 		segment_write(d, &s->segments.at[i]);
 	emit_close(j, ']');
-	emit_close(j, '}');
 }
 
-/* The stalls of all of a process's loops in order of time: each loop's own are. */
+static void stall_write(struct document *d, const struct verdict_loop *l, const struct verdict_stall *s)
+{
+	emit_object(&d->emit, NULL);
+	stall_fields(d, l, s);
+	emit_close(&d->emit, '}');
+}
+
+static bool stall_visit(void *closure, const struct verdict_process *p, const struct verdict_loop *l,
+			const struct verdict_stall *s)
+{
+	struct document *d = closure;
+	(void)p;
+	if (!d->only || s->seen->id == d->only)
+		stall_write(d, l, s);
+	return !ferror(d->emit.out);
+}
+
 static void stalls_write(struct document *d, const struct verdict_process *p)
 {
-	size_t *next = xcalloc(p->loops.n, sizeof(*next));
 	emit_array(&d->emit, "stalls");
-	while (!ferror(d->emit.out)) {
-		size_t first = p->loops.n;
-		for (size_t i = 0; i < p->loops.n; i++) {
-			const struct verdict_loop *l = &p->loops.at[i], *f = &p->loops.at[first];
-			if (next[i] < l->stalls.n &&
-			    (first == p->loops.n ||
-			     l->stalls.at[next[i]].seen->start_ns < f->stalls.at[next[first]].seen->start_ns))
-				first = i;
-		}
-		if (first == p->loops.n)
-			break;
-		const struct verdict_stall *s = &p->loops.at[first].stalls.at[next[first]++];
-		if (!d->only || s->seen->id == d->only)
-			stall_write(d, &p->loops.at[first], s);
-	}
+	stalls_walk(p, stall_visit, d);
 	emit_close(&d->emit, ']');
-	free(next);
 }
 
 static void process_write(struct document *d, const struct verdict_process *p)
@@ -344,8 +343,50 @@ static int document_write(FILE *out, const struct verdict *verdict, const struct
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
 
+/* --- jsonl: the same stalls, one a line --- */
+
+static bool line_write(void *closure, const struct verdict_process *p, const struct verdict_loop *l,
+		       const struct verdict_stall *s)
+{
+	struct document *d = closure;
+	struct emit *j = &d->emit;
+	j->depth = 0;
+	j->empty = true;
+	emit_object(j, NULL);
+	emit_string(j, "schema", "whystall.stall/1");
+	emit_string(j, "run_id", d->seen->capture.run_id);
+	emit_string(j, "host", d->seen->capture.host);
+	emit_string(j, "service", d->seen->capture.service);
+	emit_string(j, "started", d->seen->capture.started);
+	emit_integer(j, "pid", p->seen->pid);
+	command_write(j, p->seen->command);
+	emit_string(j, "thread", l->thread->name);
+	stall_fields(d, l, s);
+	emit_close(j, '}');
+	putc('\n', j->out);
+	return !ferror(j->out);
+}
+
+static int lines_write(FILE *out, const struct verdict *verdict, const struct format_options *options)
+{
+	struct document d = {.emit = {.out = out, .line = true},
+			     .verdict = verdict,
+			     .seen = verdict->seen,
+			     .start_ns = verdict->seen->capture.start_ns};
+	(void)options;
+	for (size_t i = 0; i < verdict->processes.n && !ferror(out); i++)
+		stalls_walk(&verdict->processes.at[i], line_write, &d);
+	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+}
+
 static const struct format json = {.name = "json",
 				   .help = "whystall.report/1, for programs: see --json-schema",
 				   .use = FORMAT_REPORT,
 				   .write = document_write};
 PART(format, format, json);
+
+static const struct format jsonl = {.name = "jsonl",
+				    .help = "one stall a line, as in json, with its process and loop",
+				    .use = FORMAT_EXPORT,
+				    .write = lines_write};
+PART(format, format, jsonl);

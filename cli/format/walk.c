@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Walks over a verdict, for formats (walk.h).
+ */
+#include "walk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void stalls_walk(const struct verdict_process *p, stall_visitor *visit, void *closure)
+{
+	size_t *next = xcalloc(p->loops.n + 1, sizeof(*next));
+	for (bool more = true; more;) {
+		size_t first = p->loops.n;
+		for (size_t i = 0; i < p->loops.n; i++) {
+			const struct verdict_loop *l = &p->loops.at[i], *f = &p->loops.at[first];
+			if (next[i] < l->stalls.n &&
+			    (first == p->loops.n ||
+			     l->stalls.at[next[i]].seen->start_ns < f->stalls.at[next[first]].seen->start_ns))
+				first = i;
+		}
+		more = first < p->loops.n &&
+		       visit(closure, p, &p->loops.at[first], &p->loops.at[first].stalls.at[next[first]++]);
+	}
+	free(next);
+}
+
+void parts_walk(const struct verdict_loop *l, const struct verdict_stall *stall, part_visitor *visit,
+		void *closure)
+{
+	for (size_t i = 0; i < stall->segments.n; i++) {
+		const struct segment *s = &stall->segments.at[i];
+		uint64_t at = s->start_ns;
+		for (size_t k = 0; k < s->holders.n; k++) {
+			const struct holder *h = &s->holders.at[k];
+			visit(closure, &(struct blame_part){s->cause, h->thread, h->tid, at, h->ns, h->stack,
+							    &h->culprit});
+			at += h->ns;
+		}
+		if (!s->holders.n)
+			visit(closure, &(struct blame_part){s->cause, l->thread->name, l->thread->tid, at,
+							    s->ns, s->stack, &s->culprit});
+	}
+}
+
+char *frame_label(char *buf, size_t size, const struct frame *f, bool line)
+{
+	const char *function = f->function ? f->function : "?",
+		   *slash = f->file ? strrchr(f->file, '/') : NULL;
+	const char *place = f->file ? (slash ? slash + 1 : f->file) : f->module;
+	if (!place)
+		snprintf(buf, size, "%s", function);
+	else if (line && f->file && f->line > 0)
+		snprintf(buf, size, "%s (%s:%d)", function, place, f->line);
+	else
+		snprintf(buf, size, "%s (%s)", function, place);
+	return buf;
+}

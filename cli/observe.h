@@ -78,6 +78,9 @@ struct obs_stall {
 	int64_t cpu_ns, delay_ns; /* of the loop thread in the stall (schedstat), -1: not known */
 };
 
+/* What a loop waits for in pthread_join: a LOCK_FUTEX of this name, held by the thread. */
+#define LOCK_NAME_JOIN "a thread's end"
+
 struct obs_lock {
 	uint32_t id, process;
 	enum lock_kind kind;

@@ -40,10 +40,74 @@ static enum lock_kind lock_kind_of_hook(uint32_t hook)
 		return LOCK_SEM;
 	case HOOK_CLASS_COND_WAIT:
 	case HOOK_CLASS_COND_SIGNAL:
+	case HOOK_CLASS_C11_WAIT:
+	case HOOK_CLASS_BARRIER:
 		return LOCK_COND;
+	case HOOK_CLASS_RW_READ:
+	case HOOK_CLASS_RW_WRITE:
+	case HOOK_CLASS_RW_UNLOCK:
+		return LOCK_RWLOCK;
+	case HOOK_CLASS_JOIN:
+		return LOCK_FUTEX;
 	default:
 		return LOCK_MUTEX;
 	}
+}
+
+/* Kinds for which the record has no number have a name. */
+static const char *lock_name(uint32_t hook)
+{
+	switch (hook_info[hook].class) {
+	case HOOK_CLASS_BARRIER:
+		return "a barrier";
+	case HOOK_CLASS_JOIN:
+		return LOCK_NAME_JOIN;
+	case HOOK_CLASS_SPIN_LOCK:
+	case HOOK_CLASS_SPIN_UNLOCK:
+		return "a spin lock";
+	default:
+		return NULL;
+	}
+}
+
+uint32_t watch_lock_id(struct watch *w, struct watch_proc *p, uint64_t address, uint32_t hook)
+{
+	uint32_t last = w->next_id;
+	struct watch_lock *lock = watch_lock_of(w, p, address, lock_kind_of_hook(hook));
+	if (lock->id > last && lock_name(hook)) { /* it is new */
+		struct obs_lock seen = {.id = lock->id,
+					.process = p->seen.id,
+					.kind = lock->kind,
+					.address = address,
+					.name = lock_name(hook)};
+		writer_put_lock(w->writer, &seen);
+	}
+	return lock->id;
+}
+
+/* A read-write lock does not know its readers, nor a spin lock who has it: their threads' slots do. */
+static struct watch_thread *thread_holding(struct watch *w, struct watch_thread *waiter, uint64_t lock)
+{
+	for (size_t i = 0; i < w->threads.n; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (t == waiter || !t->live || t->proc != waiter->proc)
+			continue;
+		for (unsigned k = 0; k < ARENA_HELD; k++)
+			if (lock && LOAD(t->slot->held[k]) == lock)
+				return t;
+	}
+	return NULL;
+}
+
+struct watch_thread *watch_owner(struct watch *w, struct watch_thread *t, const struct now_copy *now)
+{
+	if (now->owner)
+		return now->owner == (uint32_t)t->seen.tid ? NULL
+							   : watch_thread_of(w, t->proc, (int)now->owner);
+	enum hook_class class = hook_info[now->hook].class;
+	bool listed =
+		class == HOOK_CLASS_RW_READ || class == HOOK_CLASS_RW_WRITE || class == HOOK_CLASS_SPIN_LOCK;
+	return listed ? thread_holding(w, t, now->object) : NULL;
 }
 
 static void hold_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
@@ -57,9 +121,8 @@ static void hold_event(struct watch *w, struct watch_thread *t, const struct are
 	struct watch_thread *holder = t;
 	if (e->arg && e->arg != (uint32_t)t->slot->tid)
 		holder = watch_thread_of(w, p, (int)e->arg);
-	struct watch_lock *lock = watch_lock_of(w, p, e->object, lock_kind_of_hook(e->hook));
 	struct watch_hold *h = vec_push(&p->holds);
-	h->lock = lock->id;
+	h->lock = watch_lock_id(w, p, e->object, e->hook);
 	h->thread_id = holder ? holder->seen.id : 0;
 	h->thread = holder;
 	h->start = e->start;
@@ -82,10 +145,11 @@ static void wait_event(struct watch *w, struct watch_thread *t, const struct are
 	if (e->kind == EV_CALL) {
 		wait->what = WAIT_CALL;
 		wait->syscall = hook_info[e->hook].kernel;
+		wait->target = e->start == l->call_since ? l->call_target : NULL;
 		return;
 	}
 	wait->what = WAIT_LOCK;
-	wait->lock = watch_lock_of(w, t->proc, e->object, lock_kind_of_hook(e->hook))->id;
+	wait->lock = watch_lock_id(w, t->proc, e->object, e->hook);
 	wait->self_owned = e->arg && e->arg == (uint32_t)t->slot->tid;
 	if (e->arg && !wait->self_owned) {
 		struct watch_thread *owner = watch_thread_of(w, t->proc, (int)e->arg);

@@ -12,6 +12,7 @@
 
 #define HOOK_INFO
 #include "../record/hooks.h"
+#include "target.h"
 #include "watch_state.h"
 
 #define PERF_OPEN_MAX 6u
@@ -96,28 +97,6 @@ void watch_look_end(struct watch *w, struct watch_thread *loop)
 	}
 }
 
-/* The descriptor's file, peer or pipe as a report names it. */
-static const char *target_of(pid_t pid, int number, const char *name, uint64_t fd)
-{
-	static const char *const first_is_fd[] = {"read",      "write",	  "pread64", "pwrite64", "readv",
-						  "recvfrom",  "recvmsg", "sendto",  "sendmsg",	 "fsync",
-						  "fdatasync", "flock",	  "accept4", "connect"};
-	char path[64], link[4096];
-	(void)number;
-	for (size_t i = 0; name && i < LENGTH(first_is_fd); i++) {
-		if (strcmp(name, first_is_fd[i]))
-			continue;
-		snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, (int)fd);
-		ssize_t n = readlink(path, link, sizeof link - 1);
-		if (n <= 0)
-			return NULL;
-		link[n] = 0;
-		/* a socket's peer is not known here: absent rather than an inode */
-		return strncmp(link, "socket:", 7) && strncmp(link, "anon_inode:", 11) ? intern(link) : NULL;
-	}
-	return NULL;
-}
-
 static void look_put(struct watch *w, struct watch_stall *s, struct raw_sample *raw)
 {
 	if (s->kept) {
@@ -139,6 +118,19 @@ static void frame_remember(struct watch_thread *t, const struct stack *stack)
 		t->blamed = stack->at[0];
 }
 
+/* What a loop's call concerns, for when its event comes. */
+static void target_remember(struct watch_thread *t, const char *target)
+{
+	struct now_copy now;
+	if (!t->loop || !t->slot || !now_read(t->slot, &now) || now.now != NOW_CALL)
+		return;
+	if (hook_info[now.hook].class ==
+	    HOOK_CLASS_NAME) /* what it asks a server meanwhile is another thing */
+		target = target_of_string(t->proc->pid, now.object);
+	t->loop->call_since = now.since;
+	t->loop->call_target = target;
+}
+
 /* Reads one thread. `waiting`: it stands still in a wait for a lock, so no native stack is needed unless it
  * is the loop's. */
 static void look_thread(struct watch *w, struct watch_thread *t, struct watch_stall *s, bool want_native,
@@ -154,7 +146,8 @@ static void look_thread(struct watch *w, struct watch_thread *t, struct watch_st
 	raw.seen.run = number >= 0 && blocked_ok ? RUN_BLOCKED : RUN_RUNNING;
 	if (number >= 0 && blocked_ok) {
 		raw.seen.syscall = syscall_name(number);
-		raw.seen.target = target_of(p->pid, number, raw.seen.syscall, args[0]);
+		raw.seen.target = target_of_call(p->pid, raw.seen.syscall, args);
+		target_remember(t, raw.seen.target);
 	}
 	stack.n = 0;
 	if (p->interp) {
@@ -254,8 +247,7 @@ void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t s
 		now.now = NOW_RUNNING;
 	if (now.now == NOW_LOCK) {
 		bool gil = is_gil(t->proc, now.object);
-		holder = gil ? gil_holder(w, t->proc, now.object)
-			     : watch_thread_of(w, t->proc, (int)now.owner);
+		holder = gil ? gil_holder(w, t->proc, now.object) : watch_owner(w, t, &now);
 		if (holder && holder != t) {
 			frame_text(holder, frame, sizeof frame);
 			snprintf(buf, size, "%s held by %s", gil ? "GIL" : "a lock", frame);
@@ -310,8 +302,7 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 		look_waiters(w, t, s, now.object);
 		return;
 	}
-	if (now.owner && now.owner != (uint32_t)t->seen.tid)
-		holder = watch_thread_of(w, t->proc, (int)now.owner);
+	holder = watch_owner(w, t, &now);
 	if (holder)
 		look_thread(w, holder, s, true, true);
 }

@@ -71,19 +71,14 @@ static void waits_collect(struct watch *w, struct watch_thread *t, const struct 
 	if (now.now == NOW_CALL) {
 		wait->what = WAIT_CALL;
 		wait->syscall = hook_info[now.hook].kernel;
+		wait->target = now.since == l->call_since ? l->call_target : NULL;
 		return;
 	}
 	wait->what = WAIT_LOCK;
-	enum hook_class class = hook_info[now.hook].class;
-	enum lock_kind kind = class == HOOK_CLASS_SEM_WAIT    ? LOCK_SEM
-			      : class == HOOK_CLASS_COND_WAIT ? LOCK_COND
-							      : LOCK_MUTEX;
-	wait->lock = watch_lock_of(w, t->proc, now.object, kind)->id;
+	wait->lock = watch_lock_id(w, t->proc, now.object, now.hook);
 	wait->self_owned = now.owner == (uint32_t)t->seen.tid;
-	if (now.owner && !wait->self_owned) {
-		struct watch_thread *owner = watch_thread_of(w, t->proc, (int)now.owner);
-		wait->owner = owner ? owner->seen.id : 0;
-	}
+	struct watch_thread *owner = watch_owner(w, t, &now);
+	wait->owner = owner ? owner->seen.id : 0;
 }
 
 static void hold_add(holds_t *out, uint32_t lock, uint32_t thread, uint64_t start, uint64_t end,

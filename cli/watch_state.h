@@ -73,10 +73,10 @@ struct watch_loop {
 	int64_t cpu_base, delay_base; /* schedstat when it was last seen waiting */
 	int64_t cpu_last, delay_last;
 	uint64_t tick_of_base;
-	bool is_loop; /* it has been one: it is in the record */
-	uint64_t call_since; /* the call it was last looked at in ... */
+	bool is_loop;		 /* it has been one: it is in the record */
+	uint64_t call_since;	 /* the call it was last looked at in ... */
 	const char *call_target; /* ... and what that concerned */
-	bool current; /* the object it waits on now has had its three waits */
+	bool current;		 /* the object it waits on now has had its three waits */
 };
 
 struct watch_thread {
@@ -141,6 +141,10 @@ void watch_leave(struct watch *, struct watch_proc *);
 void watch_leave_end(struct watch *, struct watch_proc *);
 
 /* watch_event.c */
+struct now_copy;
+uint32_t watch_lock_id(struct watch *, struct watch_proc *, uint64_t address, uint32_t hook);
+/* Who has what the thread waits for, NULL: nobody, itself, or not known. */
+struct watch_thread *watch_owner(struct watch *, struct watch_thread *, const struct now_copy *);
 void watch_events(struct watch *);
 void watch_prune(struct watch *);
 

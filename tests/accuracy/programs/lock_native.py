@@ -7,7 +7,8 @@ import stamp
 
 
 class Order(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_uint64) for n in ("ns", "compute", "tid", "start", "end")]
+    _fields_ = [("ns", ctypes.c_uint64), ("compute", ctypes.c_int), ("what", ctypes.c_int),
+                ("tid", ctypes.c_uint64), ("start", ctypes.c_uint64), ("end", ctypes.c_uint64)]
 
 
 lib = stamp.library()[0]
@@ -20,7 +21,7 @@ def blocked(seconds, compute):
     order = Order(ns=int(seconds * 1e9), compute=compute)
     thread = lib.hold_start(order)
     with stamp.waiting("mutex"):
-        lib.take_mutex()
+        lib.take(0)
     lib.hold_join(thread)
     stamp.add("hold", cause="lock", lock="mutex", kind="mutex", name="hold.c:compute" if compute else "hold.c:sleep",
               tid=order.tid, thread="c-holder", start=order.start, end=order.end)

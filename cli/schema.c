@@ -113,6 +113,8 @@ static const struct column loop[] = {
 	COLUMN(COUNT, T, first_ns, first_ns, "observed from"),
 	COLUMN(COUNT, T, last_ns, last_ns, "observed to"),
 	COLUMN(COUNT, T, suppressed, suppressed, "stalls counted but not kept"),
+	COLUMN(TEXT0, T, runner, runner, "the function that runs it; where that is not on the stack is outside the loop"),
+	COLUMN(TEXT0, T, root, root, "the outermost frame of the thread's stack then: function, file"),
 };
 #undef T
 #define T struct row_ticks

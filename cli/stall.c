@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runner.h"
 #include "timeline.h"
 
 #define CAUSES_MAX 16
@@ -262,6 +263,32 @@ static int verdict_cause_order(const void *a, const void *b)
 	return x->ns > y->ns ? -1 : x->ns < y->ns;
 }
 
+/* Ticks that were outside the loop leave the figures. Returns the sum of what left. */
+static uint64_t ticks_cut(struct verdict_loop *l, uint64_t count[TICK_BUCKETS])
+{
+	uint64_t outside = 0;
+	for (size_t i = 0; i < l->cuts.n; i++) {
+		const struct tick_cut *cut = &l->cuts.at[i];
+		uint64_t *was = &count[tick_bucket(cut->was_ns)];
+		if (!cut->was_ns || !*was)
+			continue;
+		--*was;
+		if (cut->is_ns)
+			count[tick_bucket(cut->is_ns)]++;
+		outside += cut->was_ns - cut->is_ns;
+	}
+	if (!outside)
+		return 0;
+	l->busy_ns -= outside < l->busy_ns ? outside : l->busy_ns;
+	unsigned top = TICK_BUCKETS;
+	while (top && !count[top - 1])
+		top--;
+	/* exact where it is a stall: the caller has those */
+	uint64_t longest = top ? tick_bucket_ns(top - 1) : 0;
+	l->max_ns = l->stalls.n ? 0 : longest;
+	return outside;
+}
+
 static void loop_finish(const struct verdict_process *p, struct verdict_loop *l, const parts_t *parts,
 			uint64_t threshold)
 {
@@ -269,6 +296,7 @@ static void loop_finish(const struct verdict_process *p, struct verdict_loop *l,
 	memcpy(count, l->seen->count, sizeof count);
 	l->busy_ns = l->seen->tick_ns;
 	l->max_ns = l->seen->tick_max_ns;
+	uint64_t outside = ticks_cut(l, count);
 	for (size_t i = 0; i < l->stalls.n; i++) {
 		uint64_t ns = l->stalls.at[i].ns;
 		if (l->stalls.at[i].seen->ongoing) { /* the histogram has only what has ended */
@@ -281,6 +309,7 @@ static void loop_finish(const struct verdict_process *p, struct verdict_loop *l,
 	}
 	l->stall_count = l->stalls.n + l->seen->suppressed;
 	l->observed_ns = l->seen->last_ns > l->seen->first_ns ? l->seen->last_ns - l->seen->first_ns : 0;
+	l->observed_ns -= outside < l->observed_ns ? outside : l->observed_ns;
 	if (l->observed_ns < l->busy_ns)
 		l->observed_ns = l->busy_ns;
 	l->p50_ns = quantile(count, 0.5, l->max_ns);
@@ -298,6 +327,28 @@ static void loop_finish(const struct verdict_process *p, struct verdict_loop *l,
 	qsort(l->causes.at, l->causes.n, sizeof *l->causes.at, verdict_cause_order);
 }
 
+/* What was outside the loop is taken out of the stall that is being judged. false: nothing is left of it. */
+static bool stall_cut(struct judge *j, struct verdict_loop *l, const struct runner *runner)
+{
+	const struct obs_stall *s = j->stall;
+	uint64_t start, end;
+	bool some = runner_inside(j, runner, &start, &end);
+	if (some && start == s->start_ns && end == s->end_ns)
+		return true;
+	struct tick_cut *cut = vec_push(&l->cuts);
+	cut->was_ns = s->ongoing ? 0 : s->end_ns - s->start_ns;
+	if (!some || end - start < j->seen->capture.threshold_ns)
+		return false;
+	cut->is_ns = s->ongoing ? 0 : end - start;
+	cut->stall = xcalloc(1, sizeof *cut->stall);
+	*cut->stall = *s;
+	cut->stall->start_ns = start;
+	cut->stall->end_ns = end;
+	cut->stall->cpu_ns = cut->stall->delay_ns = -1;
+	j->stall = cut->stall;
+	return true;
+}
+
 static void loop_make(struct judge *j, const struct verdict_process *p, struct verdict_loop *l,
 		      const struct obs_loop *seen)
 {
@@ -305,11 +356,15 @@ static void loop_make(struct judge *j, const struct verdict_process *p, struct v
 	struct summing sum = {.loop = l};
 	l->seen = seen;
 	l->thread = judge_thread(j, seen->thread);
+	struct runner runner;
+	runner_find(j, seen, &runner);
 	for (size_t i = 0; i < o->stalls.n; i++) {
 		const struct obs_stall *s = &o->stalls.at[i];
 		if (s->loop != seen->id || s->outside || s->end_ns <= s->start_ns)
 			continue;
 		judge_stall(j, s, seen->thread);
+		if (runner.known && !stall_cut(j, l, &runner))
+			continue;
 		stall_judge(j, vec_push(&l->stalls));
 		stall_sum(&sum, (uint32_t)l->stalls.n - 1);
 	}
@@ -363,6 +418,9 @@ void verdict_free(struct verdict *v)
 				free(l->causes.at[c].why);
 				free(l->causes.at[c].advice);
 			}
+			for (size_t c = 0; c < l->cuts.n; c++)
+				free(l->cuts.at[c].stall);
+			vec_free(&l->cuts);
 			vec_free(&l->stalls);
 			vec_free(&l->causes);
 		}

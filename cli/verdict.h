@@ -65,6 +65,12 @@ struct verdict_cause {
 	uint32_t calls; /* segments: of a syscall, how many */
 };
 
+/* A tick that was partly, or all, outside the loop. */
+struct tick_cut {
+	struct obs_stall *stall; /* what is left of it, NULL: nothing */
+	uint64_t was_ns, is_ns;
+};
+
 struct verdict_loop {
 	const struct obs_loop *seen;
 	const struct obs_thread *thread;
@@ -73,6 +79,7 @@ struct verdict_loop {
 	uint64_t stall_count, stalled_ns; /* count includes suppressed ones */
 	VEC(struct verdict_cause) causes; /* most seconds first */
 	VEC(struct verdict_stall) stalls; /* in order of time */
+	VEC(struct tick_cut) cuts;
 };
 
 struct verdict_process {

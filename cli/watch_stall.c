@@ -360,6 +360,8 @@ static void loop_follow(struct watch *w, struct watch_thread *t)
 		l->seen.first_ns = LOAD(t->slot->loop_first);
 		watch_loop_put(w, t);
 	}
+	if (l->is_loop)
+		watch_runner(w, t);
 	uint64_t tick = LOAD(t->slot->tick_start);
 	tick_follow(w, t, tick);
 	size_t kept = 0;

@@ -73,6 +73,7 @@ struct watch_loop {
 	int64_t cpu_base, delay_base; /* schedstat when it was last seen waiting */
 	int64_t cpu_last, delay_last;
 	uint64_t tick_of_base;
+	unsigned runner_tries;
 	bool is_loop;		 /* it has been one: it is in the record */
 	uint64_t call_since;	 /* the call it was last looked at in ... */
 	const char *call_target; /* ... and what that concerned */
@@ -156,6 +157,9 @@ void watch_loop_end_event(struct watch *, struct watch_thread *);
 void watch_ready_event(struct watch *, struct watch_thread *, const struct arena_event *);
 void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
 void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);
+
+/* watch_runner.c */
+void watch_runner(struct watch *, struct watch_thread *loop);
 
 /* watch_look.c */
 void watch_look(struct watch *, struct watch_thread *loop, struct watch_stall *);

@@ -125,6 +125,7 @@ void watch_processes(struct watch *);
 void watch_process_end(struct watch *, struct watch_proc *, uint64_t when);
 void watch_process_leave(struct watch *, struct watch_proc *, uint64_t when); /* it lives on, unwatched */
 void watch_threads_ended(struct watch *);
+void watch_totals(struct watch *); /* once a second, and when a report is wanted: what changes slowly */
 struct watch_lock *watch_lock_of(struct watch *, struct watch_proc *, uint64_t address, enum lock_kind);
 struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
 void watch_thread_name(struct watch *, struct watch_thread *);

@@ -24,7 +24,7 @@ comma  := ,
 CFLAGS   ?= -O2 -g
 WARN      = -Wall -Wextra -Werror
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -MMD -MP
-LIBS      = -ldw -lelf -lz -lsqlite3 -ljansson -liberty -lpthread
+LIBS      = -ldw -lelf -lz -lsqlite3 -ljansson -liberty -lpthread -lm
 
 CLI_SRC  := $(wildcard cli/*.c cli/*/*.c)
 # whether a program takes the shim is asked on both sides

@@ -52,6 +52,15 @@ int causes_parse(const char *list, unsigned *set, char *word, size_t word_size, 
 	}
 }
 
+int percent_parse(const char *s, double max, double *percent)
+{
+	char *end;
+	*percent = strtod(s, &end);
+	if (end != s && *end == '%')
+		end++;
+	return end != s && !*end && *percent >= 0 && *percent <= max ? 0 : -EINVAL;
+}
+
 /* How much of it the holder had no CPU for, as far as that is known. */
 static uint64_t holder_starved(const struct holder *h)
 {

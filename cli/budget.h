@@ -16,6 +16,8 @@ extern const char *const cause_words[];
 #define CAUSE_BIT(i) (1u << (i))
 /* "gil,lock" or "none" to a set. 0, or -EINVAL with the word that is none, and the nearest or NULL. */
 int causes_parse(const char *list, unsigned *set, char *word, size_t word_size, const char **near);
+/* "1", "0.5%". 0 or -EINVAL: nonsense, negative, over max. */
+int percent_parse(const char *s, double max, double *percent);
 unsigned cause_bit(const char *cause);
 /* What counts where nothing is said: all but runqueue and stopped. */
 unsigned causes_default(void);

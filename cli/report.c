@@ -140,19 +140,26 @@ static int output_write(const struct report *r, const struct verdict *v)
 	return err;
 }
 
+int report_load(struct observations *seen, const char *record)
+{
+	char why[512] = "";
+	int err = store_load(seen, record, why, sizeof(why));
+	if (!err)
+		return 0;
+	if (*why)
+		say("%s", why);
+	else
+		say("cannot read %s: %s", record, strerror(-err));
+	return -1;
+}
+
 int report_record(const struct report *r)
 {
 	struct observations seen = {0};
 	struct verdict verdict = {0};
-	char why[512] = "";
-	int err = store_load(&seen, r->record, why, sizeof(why)), status = EXIT_FINE;
-	if (err) {
-		if (*why)
-			say("%s", why);
-		else
-			say("cannot read %s: %s", r->record, strerror(-err));
+	int err, status = EXIT_FINE;
+	if (report_load(&seen, r->record))
 		return EXIT_RECORD;
-	}
 	verdict_make(&verdict, &seen);
 	if (r->stall && !stall_exists(&verdict, r->stall)) {
 		say("%s has no stall %u", r->record, r->stall);

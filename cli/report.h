@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct observations;
 struct verdict;
 struct format_options;
 
@@ -27,6 +28,9 @@ struct report {
 
 /* Returns the exit status; what went wrong has been said. */
 int report_record(const struct report *);
+
+/* Reads a record. 0; or -1 after having said what is wrong with it (EXIT_RECORD). */
+int report_load(struct observations *, const char *record);
 
 extern const char *const report_colours[]; /* the words for --color */
 

@@ -13,6 +13,7 @@
 #include "../budget.h"
 #include "../capture_run.h"
 #include "../cmd.h"
+#include "../compare.h"
 #include "../format.h"
 #include "../report.h"
 #include "../store.h"
@@ -20,13 +21,16 @@
 #define THRESHOLD_DEFAULT 20000000
 #define THRESHOLD_MIN 100000
 
-static const char *format, *output, *colour, *max_stalled, *fail_on, *ignore;
+static const char *format, *output, *colour, *max_stalled, *fail_on, *ignore, *baseline, *tolerance_text;
 static uint64_t max_stall, max_p99, threshold;
 static bool max_stall_given, max_p99_given, threshold_given;
 
 struct check {
 	struct budget budget;
 	int status;
+	struct verdict older; /* of the baseline */
+	struct observations older_seen;
+	double tolerance;
 };
 
 /* A list of causes. 0, or -1 after having said what is wrong. */
@@ -69,13 +73,7 @@ static int counted_read(unsigned *counted)
 
 static int percent_read(double *percent)
 {
-	char *end;
-	if (!max_stalled)
-		return 0;
-	*percent = strtod(max_stalled, &end);
-	if (end != max_stalled && *end == '%')
-		end++;
-	if (end != max_stalled && !*end && *percent >= 0 && *percent <= 100)
+	if (!max_stalled || !percent_parse(max_stalled, 100, percent))
 		return 0;
 	say("check: --max-stalled wants a percentage from 0 to 100, not \"%s\"", max_stalled);
 	return -1;
@@ -92,7 +90,7 @@ static int budget_read(struct budget *b)
 	}
 	if (percent_read(&b->max_stalled_percent) || counted_read(&b->counted))
 		return -1;
-	if (max_stall || max_p99 || max_stalled)
+	if (max_stall || max_p99 || max_stalled || (baseline && !fail_on))
 		return 0;
 	b->no_stall = fail_on != NULL;
 	if (b->no_stall)
@@ -124,15 +122,25 @@ static int check_write(FILE *out, const struct verdict *v, const struct format_o
 		c->status = EXIT_USAGE;
 		return 1;
 	}
+	struct comparison compared = {0};
 	budget_apply(&o, &c->budget, v);
+	if (baseline) {
+		compare_make(&compared, &c->older, v, c->budget.counted, c->tolerance);
+		o.compared = &compared;
+		o.regressed = compared.worse;
+	}
 	if (!o.loops) {
 		say("check: no event loop was seen in %s: there is nothing to judge", options->record);
 		c->status = EXIT_RECORD;
 	}
 	int err = o.loops ? format_find(format ? format : "text")->check(out, &o, v, options) : 1;
-	if (o.broken)
+	if (baseline && o.loops && !compared.old_observed_ns) {
+		say("check: no event loop was seen in %s: there is nothing to compare with", baseline);
+		c->status = EXIT_RECORD;
+	} else if (o.broken || o.regressed)
 		c->status = EXIT_OVER;
 	outcome_free(&o);
+	compare_free(&compared);
 	return err;
 }
 
@@ -164,10 +172,32 @@ static int command_check(struct check *c, int argc, char **argv)
 	return status ? status : checked;
 }
 
+/* Before the command is run: a baseline that cannot be read is told at once. Exit status. */
+static int baseline_read(struct check *c)
+{
+	c->tolerance = TOLERANCE_DEFAULT;
+	if (tolerance_text && !baseline) {
+		say("check: --tolerance goes with --baseline RECORD");
+		return EXIT_USAGE;
+	}
+	if (tolerance_text && percent_parse(tolerance_text, 1000, &c->tolerance)) {
+		say("check: --tolerance wants a percentage, not \"%s\"", tolerance_text);
+		return EXIT_USAGE;
+	}
+	if (tolerance_text)
+		c->tolerance /= 100;
+	if (!baseline)
+		return EXIT_FINE;
+	if (report_load(&c->older_seen, baseline))
+		return EXIT_RECORD;
+	verdict_make(&c->older, &c->older_seen);
+	return EXIT_FINE;
+}
+
 static int check_run(int argc, char **argv)
 {
 	static char newest[PATH_MAX];
-	struct check c = {.status = EXIT_FINE};
+	static struct check c; /* and its baseline for the life of the program */
 	/* options_parse has taken the "--" away: it stood before what is left */
 	bool command = argc && !strcmp(argv[-1], "--");
 	if (budget_read(&c.budget))
@@ -181,6 +211,9 @@ static int check_run(int argc, char **argv)
 		say("check: --threshold is for a command; the record has its own");
 		return EXIT_USAGE;
 	}
+	int status = baseline_read(&c);
+	if (status)
+		return status;
 	signal(SIGPIPE, SIG_IGN);
 	if (!output && fcntl(STDOUT_FILENO, F_GETFD) < 0) {
 		say("cannot write the report: standard output is closed");
@@ -206,6 +239,10 @@ static const struct option_row check_options[] = {
 	 OPT_STRING, &fail_on, NULL, false, NULL},
 	{0, "ignore", "CAUSE,...", "causes that do not count (default runqueue,stopped; or none)", OPT_STRING,
 	 &ignore, NULL, false, NULL},
+	{0, "baseline", "RECORD", "nothing may be new or worse than there (as whystall diff sees it)",
+	 OPT_STRING, &baseline, NULL, false, NULL},
+	{0, "tolerance", "PERCENT", "with --baseline: a change of up to this much is none (default 20)",
+	 OPT_STRING, &tolerance_text, NULL, false, NULL},
 	{0, "threshold", "TIME", "of a command: a tick this long is a stall (default 20ms, or --max-stall)",
 	 OPT_TIME, &threshold, NULL, false, &threshold_given},
 	{'f', "format", "FORMAT", "what to print (default text)", OPT_CHOICE, &format, format_names_check,

@@ -33,6 +33,8 @@ void text_gil(const struct text *, const struct verdict_process *);
 /* --- text_check.c: what a check came to --- */
 /* "heavy_cpu_work  app.py:19  (native: long_pow)" */
 void text_culprit(const struct text *, FILE *, const struct culprit *);
+struct comparison;
+void text_changes(const struct text *, const struct comparison *);
 int text_check(FILE *, const struct outcome *, const struct verdict *, const struct format_options *);
 
 /* --- name.c: what things are called; all return buf, not cleaned unless it says so --- */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../budget.h"
+#include "../compare.h"
 #include "text.h"
 
 #define CHARGES_SHOWN 3
@@ -108,6 +109,44 @@ static void limit_write(const struct text *t, const struct outcome *o, const str
 	charges_write(t, o, limit);
 }
 
+/* "  worse  gil heavy_cpu_work app.py:19: 0.41 s in 3 stalls, was 0.2 s in 3" */
+static void change_write(const struct text *t, const struct change *c)
+{
+	char *who, was[32], is[32], stalls[64], older[64];
+	size_t size;
+	FILE *out = open_memstream(&who, &size);
+	if (!out)
+		return;
+	fprintf(out, "%s  ", c->cause);
+	text_culprit(t, out, &c->culprit);
+	time_format(was, sizeof was, c->old_ns);
+	time_format(is, sizeof is, c->new_ns);
+	prose_count(stalls, sizeof stalls, c->new_stalls, "stall");
+	prose_count(older, sizeof older, c->old_stalls, "stall");
+	if (c->kind == CHANGE_NEW)
+		fprintf(out, ": %s in %s", is, stalls);
+	else if (c->kind == CHANGE_GONE)
+		fprintf(out, ": was %s in %s", was, older);
+	else
+		fprintf(out, ": %s in %s, was %s in %s", is, stalls, was, older);
+	fclose(out);
+	text_paint(t, c->kind <= CHANGE_WORSE ? RED : BOLD);
+	fprintf(t->out, "  %-7s", change_names[c->kind]);
+	text_paint(t, PLAIN);
+	prose_wrap(t->out, t->columns, 9, 9, who);
+	free(who);
+	if (c->kind <= CHANGE_WORSE && c->whole && c->whole->advice) {
+		fprintf(t->out, "         ");
+		text_say(t, 9, 9, "%s", c->whole->advice);
+	}
+}
+
+void text_changes(const struct text *t, const struct comparison *c)
+{
+	for (size_t i = 0; i < c->changes.n; i++)
+		change_write(t, &c->changes.at[i]);
+}
+
 static void passed_write(const struct text *t, const struct outcome *o)
 {
 	char value[48], allowed[48], ignored[256];
@@ -116,6 +155,8 @@ static void passed_write(const struct text *t, const struct outcome *o)
 		fprintf(t->out, "%s %s %s (allowed %s)", i ? "," : ":", limit_name(&o->limits[i]),
 			limit_value(value, sizeof value, &o->limits[i]),
 			limit_allowed(allowed, sizeof allowed, &o->limits[i]));
+	if (o->compared)
+		fprintf(t->out, "%s nothing worse than the baseline", o->n ? "," : ":");
 	if (*outcome_ignored(ignored, sizeof ignored, o))
 		fprintf(t->out, "; not counted: %s", ignored);
 	fputc('\n', t->out);
@@ -160,8 +201,12 @@ int text_check(FILE *out, const struct outcome *o, const struct verdict *v,
 	fprintf(out, "whystall check: %s", failed ? "failed" : "passed, with a warning");
 	if (o->broken)
 		fprintf(out, ", %zu of %zu budget%s broken", o->broken, o->n, o->n == 1 ? "" : "s");
+	if (o->regressed)
+		fprintf(out, ", %zu worse than the baseline", o->regressed);
 	fputc('\n', out);
 	text_paint(&t, PLAIN);
+	if (o->compared)
+		text_changes(&t, o->compared);
 	for (size_t i = 0; i < o->n; i++)
 		limit_write(&t, o, &o->limits[i]);
 	left_write(&t, o);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Two verdicts side by side, by culprit: cause, function and file; not the line, which moves. What two runs
+ * of the same program differ by is no change.
+ */
+#ifndef WHYSTALL_COMPARE_H
+#define WHYSTALL_COMPARE_H
+
+#include "verdict.h"
+
+enum change_kind { CHANGE_NEW, CHANGE_WORSE, CHANGE_BETTER, CHANGE_GONE };
+
+struct change {
+	enum change_kind kind;
+	const char *cause;
+	struct culprit culprit; /* as the newer record has it; the older's if it is gone */
+	uint64_t old_ns, new_ns;
+	uint64_t old_stalls, new_stalls;
+	double old_share, new_share;	   /* of observed time */
+	const struct verdict_cause *whole; /* with the advice; NULL: none */
+};
+
+struct comparison {
+	VEC(struct change) changes; /* new, worse, better, gone; of each the most seconds first */
+	size_t worse;		    /* how many of them are new or worse */
+	uint64_t old_observed_ns, new_observed_ns;
+};
+
+/* `counted`: the causes that count (budget.h); a change of up to `tolerance` (0.2: 20 %) is none. */
+void compare_make(struct comparison *out, const struct verdict *older, const struct verdict *newer,
+		  unsigned counted, double tolerance);
+void compare_free(struct comparison *);
+extern const char *const change_names[]; /* "new" ... */
+
+#define TOLERANCE_DEFAULT 0.2
+
+#endif

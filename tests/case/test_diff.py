@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""whystall diff, and check --baseline: what changed between two records, and what is only chance."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import DEBIAN
+
+PROGRAM = '''
+import asyncio, time
+
+def {sometimes}():
+    time.sleep({longer})
+
+def spin():
+    end = time.monotonic() + {spins}
+    while time.monotonic() < end:
+        pass
+
+async def main():
+    for i in range(12):
+        await asyncio.sleep(0.02)
+        if i % 2:
+            {sometimes}()
+        if i % 3 == 0 and {spins}:
+            spin()
+
+asyncio.run(main())
+'''
+
+
+@pytest.fixture(scope="module")
+def records(binary, tmp_path_factory):
+    """first and again are the same program; changed sleeps longer, spins no more; renamed has another function."""
+    place = tmp_path_factory.mktemp("diff")
+    made = {}
+    for name, settings in {"first": {}, "again": {}, "changed": {"longer": 0.09, "spins": 0},
+                           "renamed": {"sometimes": "rarely"}}.items():
+        values = {"sometimes": "often", "longer": 0.03, "spins": 0.05, **settings}
+        # the same file for all: culprits are told apart by it; the line moves
+        (place / "app.py").write_text("\n" * len(made) + PROGRAM.format(**values))
+        made[name] = place / f"{name}.whystall"
+        subprocess.run([binary, "run", "-q", "-o", made[name], "--", DEBIAN, place / "app.py"], check=True, timeout=60)
+    return made
+
+
+@pytest.fixture
+def call(binary, tmp_path):
+    def start(*arguments):
+        return subprocess.run([binary, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=60, env=dict(os.environ, XDG_STATE_HOME=str(tmp_path)),
+                              stdin=subprocess.DEVNULL)
+
+    return start
+
+
+def kinds(text):
+    return re.findall(r"^  (new|worse|better|gone) +(\w+) +(\w+)", text, re.M)
+
+
+def test_two_runs_of_one_program_do_not_differ(call, records):
+    for older, newer in (("first", "again"), ("again", "first"), ("first", "first")):
+        done = call("diff", records[older], records[newer])
+        assert done.returncode == 0, done.stdout
+        assert done.stdout == ("whystall diff: 0 worse, 0 better: no more than two runs of the same program "
+                               "differ by\n")
+
+
+def test_what_is_worse_and_gone(call, records):
+    done = call("diff", records["first"], records["changed"])
+    assert done.returncode == 1 and kinds(done.stdout) == [("worse", "syscall", "often"), ("gone", "cpu", "spin")]
+    assert "app.py:" in done.stdout and "asyncio.to_thread" in done.stdout
+    done = call("diff", records["changed"], records["first"])
+    assert done.returncode == 1 and kinds(done.stdout) == [("new", "cpu", "spin"), ("better", "syscall", "often")]
+    done = call("diff", records["first"], records["renamed"])
+    assert kinds(done.stdout) == [("new", "syscall", "rarely"), ("gone", "syscall", "often")]
+
+
+def test_a_baseline_in_check(call, records):
+    done = call("check", "--baseline", records["first"], records["again"])
+    assert done.returncode == 0 and "nothing worse than the baseline" in done.stdout
+    done = call("check", "--baseline", records["first"], "--max-stall", "10s", records["changed"])
+    assert done.returncode == 1 and "failed, 1 worse than the baseline" in done.stdout
+    assert kinds(done.stdout)[0] == ("worse", "syscall", "often")
+    assert call("check", "--baseline", records["first"], "--tolerance", "900", records["changed"]).returncode == 0
+    assert call("check", "--baseline", records["first"], "--ignore", "syscall", records["changed"]).returncode == 0
+
+
+def test_what_makes_no_sense(call, records, tmp_path):
+    none = tmp_path / "none"
+    shutil.copy(__file__, none)
+    first = records["first"]
+    for arguments, status, says in (
+            (["diff", first], 2, "two records"),
+            (["diff", first, none], 4, "none"),
+            (["diff", none, first], 4, "none"),
+            (["diff", first, first, "--tolerance", "much"], 2, "wants a percentage"),
+            (["check", "--baseline", none, first], 4, "none"),
+            (["check", "--max-stall", "1s", "--tolerance", "10", first], 2, "goes with --baseline"),
+            (["check", "--baseline", first, "--tolerance", "-1", first], 2, "wants a percentage")):
+        done = call(*arguments)
+        assert done.returncode == status and says in done.stderr and done.stderr.count("\n") == 1, (arguments, done)
+    empty = tmp_path / "empty"
+    assert call("run", "-q", "-o", empty, "--", "true").returncode == 0
+    done = call("diff", first, empty)
+    assert done.returncode == 4 and "no event loop was seen in the newer record" in done.stderr
+    done = call("check", "--baseline", empty, first)
+    assert done.returncode == 4 and "nothing to compare with" in done.stderr

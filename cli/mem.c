@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * A target's memory and its map. process_vm_readv copies without stopping the target and without a descriptor
- * that could go stale; whether it may is decided by the kernel at each call (ptrace access).
+ * that could go stale; whether it may is decided by the kernel at each call (ptrace access). Containers that
+ * forbid the call leave /proc/PID/mem, for which the kernel asks the same.
  */
 #include "mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "util.h"
 
@@ -26,20 +29,53 @@ int mem_read(pid_t pid, uint64_t address, void *to, size_t len)
 	return mem_read_parts(pid, &part, 1);
 }
 
-int mem_read_parts(pid_t pid, const struct mem_part *parts, int n)
+static ssize_t file_read_parts(pid_t pid, const struct mem_part *parts, int n)
+{
+	char path[64];
+	ssize_t got = 0;
+	snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		ssize_t one = pread(fd, parts[i].to, parts[i].len, (off_t)parts[i].address);
+		got += one > 0 ? one : 0;
+		if (one < 0 && !got)
+			got = errno == EIO ? -EFAULT : -errno;
+		if (one < 0 || (size_t)one != parts[i].len)
+			break;
+	}
+	close(fd);
+	return got;
+}
+
+ssize_t mem_read_some(pid_t pid, const struct mem_part *parts, int n)
 {
 	struct iovec local[PARTS_MAX], remote[PARTS_MAX];
+	if (n > PARTS_MAX)
+		return -EINVAL;
+	for (int i = 0; i < n; i++) {
+		local[i] = (struct iovec){parts[i].to, parts[i].len};
+		remote[i] = (struct iovec){(void *)(uintptr_t)parts[i].address, parts[i].len};
+	}
+	ssize_t got = process_vm_readv(pid, local, (unsigned long)n, remote, (unsigned long)n, 0);
+	if (got >= 0)
+		return got;
+	if (errno == EPERM || errno == EACCES || errno == ENOSYS)
+		return file_read_parts(pid, parts, n);
+	return -errno;
+}
+
+int mem_read_parts(pid_t pid, const struct mem_part *parts, int n)
+{
 	while (n > 0) {
 		int some = n < PARTS_MAX ? n : PARTS_MAX;
 		size_t want = 0;
-		for (int i = 0; i < some; i++) {
-			local[i] = (struct iovec){parts[i].to, parts[i].len};
-			remote[i] = (struct iovec){(void *)(uintptr_t)parts[i].address, parts[i].len};
+		for (int i = 0; i < some; i++)
 			want += parts[i].len;
-		}
-		ssize_t got = want ? process_vm_readv(pid, local, some, remote, some, 0) : 0;
+		ssize_t got = want ? mem_read_some(pid, parts, some) : 0;
 		if (got < 0)
-			return -errno;
+			return (int)got;
 		if ((size_t)got != want)
 			return -EFAULT; /* a later page was not there: the call stops short */
 		parts += some;

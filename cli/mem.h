@@ -23,6 +23,8 @@ struct mem_part {
 	size_t len;
 };
 int mem_read_parts(pid_t pid, const struct mem_part *parts, int n);
+/* As many bytes of them, in order, as can be read: at most 256 parts. How many, or -errno for none. */
+ssize_t mem_read_some(pid_t pid, const struct mem_part *parts, int n);
 
 struct map {
 	uint64_t start, end, offset;

@@ -18,10 +18,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "mem.h"
 #include "util.h"
 
 #define PAGE 4096u
@@ -180,19 +180,18 @@ int perf_sampler_drain(struct perf_sampler *s, void (*take)(void *, const struct
 /* As much of the stack as is mapped: one piece a page, for process_vm_readv(2) only promises whole pieces. */
 static uint32_t stack_copy(pid_t pid, uint64_t sp, unsigned char *to)
 {
-	struct iovec local = {to, NATIVE_STACK_BYTES};
-	struct iovec remote[NATIVE_STACK_BYTES / PAGE + 1];
-	unsigned long n = 0;
+	struct mem_part parts[NATIVE_STACK_BYTES / PAGE + 1];
+	int n = 0;
 
-	for (uint64_t at = sp, end = sp + NATIVE_STACK_BYTES; at < end && n < LENGTH(remote); n++) {
+	for (uint64_t at = sp, end = sp + NATIVE_STACK_BYTES; at < end && n < (int)LENGTH(parts); n++) {
 		uint64_t next = (at | (PAGE - 1)) + 1;
 		if (next > end)
 			next = end;
-		remote[n] = (struct iovec){(void *)(uintptr_t)at, next - at};
+		parts[n] = (struct mem_part){at, to + (at - sp), next - at};
 		at = next;
 	}
-	ssize_t got = process_vm_readv(pid, &local, 1, remote, n, 0);
-	return got > 0 ? got : 0;
+	ssize_t got = mem_read_some(pid, parts, n);
+	return got > 0 ? (uint32_t)got : 0;
 }
 
 /* "7 0x1 0x2 0x3 0x4 0x5 0x6 0xSP 0xPC", "-1 0xSP 0xPC" (blocked, but in no system call: a page fault) or

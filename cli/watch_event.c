@@ -48,6 +48,7 @@ static enum lock_kind lock_kind_of_hook(uint32_t hook)
 	case HOOK_CLASS_RW_UNLOCK:
 		return LOCK_RWLOCK;
 	case HOOK_CLASS_JOIN:
+	case HOOK_CLASS_FUTEX:
 		return LOCK_FUTEX;
 	default:
 		return LOCK_MUTEX;

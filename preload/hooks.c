@@ -282,6 +282,7 @@
 		return slow_##name args;                                   \
 	}
 #define WRAP_NAME WRAP_CALL
+#define WRAP_FUTEX(ret, name, params, args, object) /* futex.c */
 #define WRAP_LIFE(ret, name, params, args, object)
 
 #define HOOK(class, ret, name, params, args, object, kernel) WRAP_##class(ret, name, params, args, object)

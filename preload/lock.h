@@ -80,6 +80,7 @@ void spin_wait_end(struct wait *, pthread_spinlock_t *, int result) HIDDEN;
 void spin_free_begin(struct wait *, pthread_spinlock_t *, enum hook) HIDDEN;
 void barrier_wait_begin(struct wait *, pthread_barrier_t *, enum hook, uintptr_t frame) HIDDEN;
 void join_wait_begin(struct wait *, pthread_t, enum hook, uintptr_t frame) HIDDEN;
+void futex_wait_begin(struct wait *, uint64_t word, enum hook, uintptr_t frame) HIDDEN;
 void idle_wait_end(struct wait *) HIDDEN;
 /* This thread has one that does not say who has it. */
 void held_add(uintptr_t lock) HIDDEN;

@@ -38,6 +38,7 @@ int (*libc_mutex_unlock)(pthread_mutex_t *);
 #define ABSENT_SPIN_UNLOCK ABSENT_POSIX
 #define ABSENT_JOIN ABSENT_POSIX
 #define ABSENT_BARRIER ABSENT_POSIX
+#define ABSENT_FUTEX ABSENT_ERRNO
 #define ABSENT_SEM_WAIT ABSENT_ERRNO
 #define ABSENT_SEM_TRY ABSENT_ERRNO
 #define ABSENT_SEM_POST ABSENT_ERRNO
@@ -75,6 +76,8 @@ struct original original = {
 #undef HOOK
 };
 
+long (*syscall_next)(long, long, long, long, long, long, long) = stub_syscall;
+
 void original_find(void)
 {
 	void *found;
@@ -87,6 +90,7 @@ void original_find(void)
 		store(libc_mutex_unlock, (int (*)(pthread_mutex_t *))link_libc("pthread_mutex_unlock"));
 		store(libc_mutex_lock, (int (*)(pthread_mutex_t *))link_libc("pthread_mutex_lock"));
 	}
+	store(syscall_next, original.syscall);
 	if (!shim.c11 && relaxed(original.mtx_lock) != stub_mtx_lock)
 		store(shim.c11, (void *)original.mtx_lock == link_libc("mtx_lock"));
 	if (!shim.rwlocks) /* getentropy and today's read-write locks came with the same glibc, 2.25 */

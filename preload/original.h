@@ -45,6 +45,9 @@ struct original {
 };
 extern struct original original __attribute__((visibility("hidden")));
 
+/* original.syscall, for futex.c's assembly. */
+extern long (*syscall_next)(long, long, long, long, long, long, long) __attribute__((visibility("hidden")));
+
 /* The C library's own, for our own use: no interceptor sees them. */
 extern int (*libc_mutex_lock)(pthread_mutex_t *) __attribute__((visibility("hidden")));
 extern int (*libc_mutex_unlock)(pthread_mutex_t *) __attribute__((visibility("hidden")));

@@ -141,13 +141,19 @@ void spin_free_begin(struct wait *w, pthread_spinlock_t *l, enum hook hook)
 	w->self = s;
 }
 
-/* Waits for which nothing is released: the end of a thread, a barrier. Only a loop's are of interest. */
-void barrier_wait_begin(struct wait *w, pthread_barrier_t *b, enum hook hook, uintptr_t frame)
+/* Waits for which nothing that we see is released: a futex, the end of a thread, a barrier. Only a loop's are
+ * of interest. */
+void futex_wait_begin(struct wait *w, uint64_t word, enum hook hook, uintptr_t frame)
 {
 	struct self *s = self_get();
 	w->self = NULL;
 	if (s)
-		wait_begin(w, s, (uintptr_t)b, 0, hook, frame);
+		wait_begin(w, s, word, 0, hook, frame);
+}
+
+void barrier_wait_begin(struct wait *w, pthread_barrier_t *b, enum hook hook, uintptr_t frame)
+{
+	futex_wait_begin(w, (uintptr_t)b, hook, frame);
 }
 
 /* The tid is where join itself looks for it first; 0: it has ended. */

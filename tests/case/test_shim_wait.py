@@ -48,7 +48,8 @@ def test_a_wait_names_the_owner_and_the_owner_its_hold(shim, waits, kind, hook, 
     assert abs(hold["time"] - wait["time"]) < 5 * MS
 
 
-@pytest.mark.parametrize("kind, hook", [("join", "pthread_join"), ("barrier", "pthread_barrier_wait")])
+@pytest.mark.parametrize("kind, hook", [("join", "pthread_join"), ("barrier", "pthread_barrier_wait"),
+                                        ("futex", "syscall")])
 def test_waits_for_a_thread(shim, waits, kind, hook):
     seen = shim(waits, "contend", kind)
     what, tid = map(int, seen.stdout.split())

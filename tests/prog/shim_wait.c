@@ -6,9 +6,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,8 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
@@ -164,6 +168,29 @@ static void calls(void)
 	SHOW(splice(in, NULL, out, NULL, 3000, 0));
 	SHOW(syncfs(in));
 	SHOW(syncfs(-1));
+	struct timespec t = {0, 20000000};
+	int word = 1, other = 2;
+	SHOW(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0));
+	SHOW(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, &t, NULL, 0));
+	SHOW(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, 1, NULL, NULL, 0));
+	SHOW(syscall(SYS_futex, &word, FUTEX_WAKE, 1));
+	SHOW(syscall(SYS_futex, &word, FUTEX_CMP_REQUEUE, 1, 1, &other, 1));
+	SHOW(syscall(SYS_futex, &word, FUTEX_CMP_REQUEUE, 1, 1, &other, 99));
+	SHOW(syscall(SYS_futex, &word, 127, 1, 1, &other, 99));
+	SHOW(syscall(SYS_close, -1));
+	SHOW(syscall(99999, 1, 2, 3, 4, 5, 6));
+	SHOW(syscall(SYS_mmap, NULL, 4096, PROT_READ, MAP_PRIVATE, in, 1)); /* all six: the last is wrong */
+	int status = 0;
+	pid_t child = (pid_t)syscall(SYS_vfork);
+	if (child == 0)
+		syscall(SYS_exit_group, 9);
+	waitpid(child, &status, 0);
+	printf("vfork %d status %d\n", child > 0, status);
+	child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (child == 0)
+		syscall(SYS_exit_group, 8);
+	waitpid(child, &status, 0);
+	printf("clone %d status %d\n", child > 0, status);
 	void *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, in, 0);
 	SHOW(msync(map, 4096, MS_SYNC));
 	SHOW(msync(map, 4096, 99));
@@ -236,6 +263,17 @@ static void *part(int who)
 		if (who != 1)
 			pthread_barrier_wait(&barrier);
 		return &barrier;
+	}
+	if (!strcmp(kind, "futex")) {
+		static int word;
+		if (who == 0)
+			while (!__atomic_load_n(&word, __ATOMIC_ACQUIRE))
+				syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 0, NULL, NULL, -1);
+		if (who == 2) {
+			__atomic_store_n(&word, 1, __ATOMIC_RELEASE);
+			syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1);
+		}
+		return &word;
 	}
 	if (!strcmp(kind, "spin")) {
 		(who == 2 ? pthread_spin_unlock : pthread_spin_lock)(&spin);

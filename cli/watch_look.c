@@ -155,6 +155,10 @@ static void look_thread(struct watch *w, struct watch_thread *t, struct watch_st
 		int result = p->ops->stack(p->interp, key, &stack);
 		if (result)
 			stack.n = 0;
+		if (result == -EPERM || result == -EACCES)
+			watch_note(w, "some stacks are missing: a process does not let its memory be read "
+				      "(it changed "
+				      "its user, or made itself undumpable)");
 	}
 	if (number < 0 && want_native) {
 		free(native);

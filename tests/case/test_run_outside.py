@@ -35,9 +35,14 @@ def stalls(run, report, tmp_path):
         document = report(done.record)
         process, = document["processes"]
         look.document = document
-        return [round(s["duration_s"], 2) for s in process["stalls"]]
+        return [s["duration_s"] for s in process["stalls"]]
 
     return look
+
+
+def near(*wanted):
+    """Sleeps take a little longer where the machine is busy."""
+    return pytest.approx(list(wanted), abs=0.018)
 
 
 VERSIONS = ["debian", "3.8", "3.12"]
@@ -57,7 +62,7 @@ loop.run_until_complete(stall(0.07))
 loop.close()
 time.sleep(0.1)
 """)
-    assert found == [0.1, 0.07]
+    assert found == near(0.1, 0.07)
     loop, = stalls.document["processes"][0]["loops"]
     assert 0.09 < loop["tick_s"]["max"] < 0.12 and loop["busy_s"] < 0.25 and loop["stalls"]["count"] == 2
 
@@ -71,7 +76,7 @@ async def first_thing(length):
 loop.run_until_complete(waits())
 time.sleep(0.2)
 loop.run_until_complete(first_thing(0.09))
-""") == [0.09]
+""") == near(0.09)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -83,7 +88,7 @@ for length in (0.05, 0.07):
     time.sleep(0.1)
     burn(0.1)
 asyncio.run(stall_last(0.06))
-""") == [0.05, 0.07, 0.06]
+""") == near(0.05, 0.07, 0.06)
 
 
 def test_the_loops_of_two_threads(stalls):
@@ -97,7 +102,7 @@ asyncio.run(stall(0.1))
 [t.join() for t in threads]
 time.sleep(0.1)
 """)
-    assert sorted(found) == [0.06, 0.08, 0.1]
+    assert sorted(found) == near(0.06, 0.08, 0.1)
     process = stalls.document["processes"][0]
     assert {loop["thread"] for loop in process["loops"]} == {"MainThread", "serve-0.06", "serve-0.08"}
     assert all(loop["stalls"]["count"] == 1 for loop in process["loops"])
@@ -112,16 +117,16 @@ asyncio.run(stall(0.1))
 thread.start()
 thread.join()
 """
-    assert stalls(DEBIAN, script, options=["--loop", "server"]) == [0.06]
+    assert stalls(DEBIAN, script, options=["--loop", "server"]) == near(0.06)
     assert stalls(DEBIAN, script, options=["--loop", "nobody"]) == []
 
 
 def test_options(stalls):
     script = "asyncio.run(stall(0.012))\nasyncio.run(stall(0.1))"
-    assert stalls(DEBIAN, script) == [0.1]
-    assert stalls(DEBIAN, script, options=["--threshold", "5ms"]) == [0.01, 0.1]
-    assert stalls(DEBIAN, script, options=["--threshold=50ms", "--rate", "1000"]) == [0.1]
-    assert stalls(DEBIAN, script + "\ntime.sleep(0.7)\nasyncio.run(stall(0.1))", options=["-d", "500ms"]) == [0.1]
+    assert stalls(DEBIAN, script) == near(0.1)
+    assert stalls(DEBIAN, script, options=["--threshold", "5ms"]) == near(0.01, 0.1)
+    assert stalls(DEBIAN, script, options=["--threshold=50ms", "--rate", "1000"]) == near(0.1)
+    assert stalls(DEBIAN, script + "\ntime.sleep(0.7)\nasyncio.run(stall(0.1))", options=["-d", "500ms"]) == near(0.1)
     assert stalls(DEBIAN, "asyncio.run(stall(1.2))", options=["-d", "500ms"])[0] < 0.6  # cut off
     assert stalls.document["processes"][0]["stalls"][0]["ongoing"]
 

@@ -20,7 +20,12 @@ async def main(length):
 
 
 def lengths(process):
-    return [round(s["duration_s"], 2) for s in process["stalls"]]
+    return [s["duration_s"] for s in process["stalls"]]
+
+
+def near(*wanted):
+    """Sleeps take a little longer where the machine is busy."""
+    return pytest.approx(list(wanted), abs=0.025)
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def test_a_fork_has_its_own_loop(run, report, script, python_of, version):
     path = script("import os\npid = os.fork()\nasyncio.run(main(0.15 if pid else 0.08))\nif pid: os.waitpid(pid, 0)\n")
     parent, child = report(run(python_of(version), path).record)["processes"]
     assert child["ppid"] == parent["pid"]
-    assert (lengths(parent), lengths(child)) == ([0.15], [0.08])
+    assert lengths(parent) == near(0.15) and lengths(child) == near(0.08)
     assert parent["loops"][0]["ticks"] < 20 and child["loops"][0]["ticks"] < 20
 
 
@@ -46,7 +51,7 @@ def test_a_fork_inside_a_running_loop(run, report, script):
     path = script("import os\nasync def forks():\n await main(0.05)\n pid = os.fork()\n if not pid:\n  time.sleep(0.1)\n"
                   "  os._exit(0)\n await main(0.06)\n os.waitpid(pid, 0)\nasyncio.run(forks())")
     parent, child = report(run(DEBIAN, path).record)["processes"]
-    assert lengths(parent)[0] == 0.05 and 0.06 in lengths(parent) and lengths(child) == []
+    assert lengths(parent)[:1] + lengths(parent)[-1:] == near(0.05, 0.06) and lengths(child) == []
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -59,7 +64,7 @@ def test_multiprocessing(run, report, script, method):
     assert done.stdout == "[0.06, 0.07]\n"
     document = report(done.record)
     workers = [p for p in document["processes"] if p["loops"]]
-    assert sorted(n for p in workers for n in lengths(p)) == [0.06, 0.07]
+    assert sorted(n for p in workers for n in lengths(p)) == near(0.06, 0.07)
     assert all(p["runtime"]["name"] == "cpython" for p in workers)
     first = document["processes"][0]
     assert all(p["ppid"] == first["pid"] for p in workers) or method == "forkserver"
@@ -72,7 +77,7 @@ def test_subprocess_and_exec_of_another_python(run, report, script, python_of):
                   "asyncio.run(main(0.09))\n")
     first, child = report(run(DEBIAN, path, other, "go").record)["processes"]
     assert first["runtime"]["version"].startswith("3.12") and child["runtime"]["version"].startswith("3.11")
-    assert lengths(first) == [0.05, 0.09] and lengths(child) == [0.09]
+    assert lengths(first) == near(0.05, 0.09) and lengths(child) == near(0.09)
 
 
 def test_a_daemon_left_behind(run, report, script, tmp_path):
@@ -83,7 +88,7 @@ def test_a_daemon_left_behind(run, report, script, tmp_path):
     done = run(DEBIAN, path)
     assert done.returncode == 4 and time.monotonic() - begin < 0.7
     document = report(done.record)
-    assert document["capture"]["complete"] and lengths(document["processes"][0]) == [0.05]
+    assert document["capture"]["complete"] and lengths(document["processes"][0]) == near(0.05)
     for _ in range(50):
         if (tmp_path / "out").exists():
             break
@@ -99,6 +104,7 @@ def test_many_short_children(run, report):
     assert all(p["command"] for p in document["processes"])
 
 
+@pytest.mark.all
 def test_more_processes_at_once_than_there_is_room_for(run, report):
     done = run("sh", "-c", "i=0; while [ $i -lt 600 ]; do sleep 3 & i=$((i + 1)); done; wait; exit 3", timeout=120)
     assert done.returncode == 3

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * deny NUMBER[,NUMBER...] COMMAND...: runs it with these system calls refused (EACCES), as containers and hardened
- * kernels do.
+ * deny NUMBER[,NUMBER...] COMMAND...: runs it with these system calls refused (EACCES), as containers and
+ * hardened kernels do.
  */
 #include <errno.h>
 #include <linux/filter.h>

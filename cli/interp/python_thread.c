@@ -16,7 +16,9 @@
  * links). Used only to find which thread has a tid that we know: a number that equals it is no accident. */
 #define GLIBC_TID 720
 #define MODULES_MAX 32768
-#define LOOK_AGAIN (NS) /* for threading, where it has not been imported */
+/* For threading, where it had not been imported: sooner than a caller gives up asking for a new thread's
+ * name. */
+#define LOOK_AGAIN (NS / 20)
 
 /* The last number of NSpid: the tid as the thread itself sees it. */
 static pid_t tid_inside(pid_t pid, const char *tid)

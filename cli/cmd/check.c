@@ -15,6 +15,7 @@
 #include "../cmd.h"
 #include "../compare.h"
 #include "../format.h"
+#include "../github.h"
 #include "../report.h"
 #include "../store.h"
 
@@ -23,7 +24,7 @@
 
 static const char *format, *output, *colour, *max_stalled, *fail_on, *ignore, *baseline, *tolerance_text;
 static uint64_t max_stall, max_p99, threshold;
-static bool max_stall_given, max_p99_given, threshold_given;
+static bool max_stall_given, max_p99_given, threshold_given, github;
 
 struct check {
 	struct budget budget;
@@ -134,6 +135,12 @@ static int check_write(FILE *out, const struct verdict *v, const struct format_o
 		c->status = EXIT_RECORD;
 	}
 	int err = o.loops ? format_find(format ? format : "text")->check(out, &o, v, options) : 1;
+	if (github && o.loops) {
+		github_annotate(stdout, &o);
+		int told = github_summarize(&o, v, options);
+		if (told)
+			say("check: cannot write the job's summary: %s", strerror(-told));
+	}
 	if (baseline && o.loops && !compared.old_observed_ns) {
 		say("check: no event loop was seen in %s: there is nothing to compare with", baseline);
 		c->status = EXIT_RECORD;
@@ -243,6 +250,8 @@ static const struct option_row check_options[] = {
 	 OPT_STRING, &baseline, NULL, false, NULL},
 	{0, "tolerance", "PERCENT", "with --baseline: a change of up to this much is none (default 20)",
 	 OPT_STRING, &tolerance_text, NULL, false, NULL},
+	{0, "github", NULL, "also annotations for GitHub Actions, and its job summary", OPT_FLAG, &github,
+	 NULL, true, NULL},
 	{0, "threshold", "TIME", "of a command: a tick this long is a stall (default 20ms, or --max-stall)",
 	 OPT_TIME, &threshold, NULL, false, &threshold_given},
 	{'f', "format", "FORMAT", "what to print (default text)", OPT_CHOICE, &format, format_names_check,

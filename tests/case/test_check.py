@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import time
+import xml.etree.ElementTree
 
 import pytest
 
@@ -142,6 +143,50 @@ def test_nothing_to_judge_is_status_4(check, place):
     out = place / "never"
     done = check("--max-stall", "50ms", "-o", out, place / "sick.py")
     assert done.returncode == 4 and not out.exists()
+
+
+def test_junit_for_a_ci(check, records, place):
+    out = place / "junit.xml"
+    done = check("--max-stall", "50ms", "--max-stalled", "95", "-f", "junit", "-o", out, records["sick"])
+    assert done.returncode == 1 and done.stdout == ""
+    suite = xml.etree.ElementTree.parse(out).getroot().find("testsuite")
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    stall, stalled = suite.findall("testcase")
+    assert stall.get("name") == "longest stall" and stall.get("file") == str(place / "sick.py")
+    assert stall.get("line") == "6"
+    failure = stall.find("failure")
+    assert failure.get("message").endswith("allowed 50 ms") and "heavy" in failure.text
+    assert stalled.find("failure") is None
+    assert check("--max-stall", "9s", "-f", "junit", "-o", out, records["sick"]).returncode == 0
+    assert xml.etree.ElementTree.parse(out).getroot().find("testsuite").get("failures") == "0"
+
+
+def test_github_annotations_and_summary(check, records, place):
+    summary = place / "summary.md"
+    summary.write_text("before\n")
+    done = check("--max-stall", "50ms", "--github", records["sick"],
+                 env={"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_WORKSPACE": str(place)})
+    assert done.returncode == 1 and done.stderr == ""
+    lines = [line for line in done.stdout.splitlines() if line.startswith("::")]
+    assert re.match(r"::error file=sick\.py,line=6,title=whystall::The event loop: longest stall .* allowed 50 ms; "
+                    r"gil by heavy, ", lines[0])
+    text = summary.read_text()
+    assert text.startswith("before\n### whystall check: failed, 1 of 1 budget broken\n") and "`sick.py:6`" in text
+    done = check("--max-stall", "9s", "--github", records["sick"], env={"GITHUB_STEP_SUMMARY": str(place / "no" / "x")})
+    assert done.returncode == 0 and "::error" not in done.stdout and "job's summary" in done.stderr
+
+
+def test_markdown(binary, check, records):
+    done = check("--max-stall", "50ms", "-f", "markdown", records["sick"])
+    assert done.returncode == 1 and "| longest stall | " in done.stdout and "**broken**" in done.stdout
+    report = subprocess.run([binary, "report", "-f", "markdown", records["sick"]], stdout=subprocess.PIPE, text=True)
+    assert report.returncode == 0 and re.search(r"^\| gil \| `heavy` `sick\.py:6`, ", report.stdout, re.M)
+    for text in (done.stdout, report.stdout):  # every row of a table has as many cells as its head
+        head = None
+        for line in text.splitlines():
+            cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
+            assert head is None or cells in (None, head), line
+            head = cells
 
 
 @pytest.mark.all

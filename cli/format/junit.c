@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * JUnit's XML, as CI systems read it: each limit is a test case, the baseline one more.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../budget.h"
+#include "../compare.h"
+#include "text.h"
+
+/* Cleaned: XML 1.0 has no way to write most control characters. */
+static void text_put(FILE *out, const char *s)
+{
+	char clean[PROSE_MAX];
+	for (const char *p = prose_fit(clean, sizeof clean, s, 600, FIT_HEAD); *p; p++) {
+		if (*p == '&')
+			fputs("&amp;", out);
+		else if (*p == '<')
+			fputs("&lt;", out);
+		else if (*p == '>')
+			fputs("&gt;", out);
+		else if (*p == '"')
+			fputs("&quot;", out);
+		else
+			putc(*p, out);
+	}
+}
+
+static void case_begin(FILE *out, const char *name, const struct culprit *c)
+{
+	fprintf(out, "    <testcase classname=\"whystall\" name=\"%s\"", name);
+	if (c && c->file) {
+		fputs(" file=\"", out);
+		text_put(out, c->file);
+		putc('"', out);
+		if (c->line > 0)
+			fprintf(out, " line=\"%d\"", c->line);
+	}
+}
+
+static void culprit_line(const struct text *t, const char *cause, const struct culprit *c, uint64_t ns,
+			 const struct verdict_cause *whole)
+{
+	char *who, time[32];
+	size_t size;
+	FILE *out = open_memstream(&who, &size);
+	if (!out)
+		return;
+	fprintf(out, "%s  ", cause);
+	text_culprit(t, out, c);
+	fprintf(out, "  %s", time_format(time, sizeof time, ns));
+	fclose(out);
+	text_put(t->out, who);
+	free(who);
+	putc('\n', t->out);
+	if (whole && whole->advice) {
+		text_put(t->out, whole->advice);
+		putc('\n', t->out);
+	}
+}
+
+static void limit_case(const struct text *t, const struct limit *limit)
+{
+	char value[48], allowed[48];
+	bool told = limit->broken || limit->warned;
+	case_begin(t->out, limit_name(limit),
+		   told && limit->charges.n ? &limit->charges.at[0].culprit : NULL);
+	if (!told) {
+		fputs("/>\n", t->out);
+		return;
+	}
+	limit_value(value, sizeof value, limit);
+	limit_allowed(allowed, sizeof allowed, limit);
+	if (limit->broken)
+		fprintf(t->out, ">\n      <failure type=\"budget\" message=\"%s, allowed %s\">", value,
+			allowed);
+	else
+		fprintf(t->out, ">\n      <system-out>a warning only: %s, allowed %s\n", value, allowed);
+	for (size_t i = 0; i < limit->charges.n && i < 5; i++)
+		if (limit->charges.at[i].ns >= limit->charges.at[0].ns / 20)
+			culprit_line(t, limit->charges.at[i].cause, &limit->charges.at[i].culprit,
+				     limit->charges.at[i].ns, limit->charges.at[i].whole);
+	fprintf(t->out, "</%s>\n    </testcase>\n", limit->broken ? "failure" : "system-out");
+}
+
+static void baseline_case(const struct text *t, const struct outcome *o)
+{
+	const struct comparison *c = o->compared;
+	case_begin(t->out, "baseline", o->regressed ? &c->changes.at[0].culprit : NULL);
+	if (!o->regressed) {
+		fputs("/>\n", t->out);
+		return;
+	}
+	fprintf(t->out, ">\n      <failure type=\"baseline\" message=\"%zu worse than the baseline\">",
+		o->regressed);
+	for (size_t i = 0; i < o->regressed; i++) {
+		fprintf(t->out, "%s: ", change_names[c->changes.at[i].kind]);
+		culprit_line(t, c->changes.at[i].cause, &c->changes.at[i].culprit, c->changes.at[i].new_ns,
+			     c->changes.at[i].whole);
+	}
+	fputs("</failure>\n    </testcase>\n", t->out);
+}
+
+static int junit_check(FILE *out, const struct outcome *o, const struct verdict *v,
+		       const struct format_options *options)
+{
+	struct text t = {.out = out, .verdict = v, .seen = v->seen, .options = options, .columns = 80};
+	size_t failures = o->broken + (o->regressed > 0), tests = o->n + (o->compared != NULL);
+	t.root = name_root(v->seen);
+	fprintf(out,
+		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n"
+		"  <testsuite name=\"whystall check\" tests=\"%zu\" failures=\"%zu\" errors=\"0\" "
+		"skipped=\"0\">\n",
+		tests, failures);
+	for (size_t i = 0; i < o->n; i++)
+		limit_case(&t, &o->limits[i]);
+	if (o->compared)
+		baseline_case(&t, o);
+	fputs("  </testsuite>\n</testsuites>\n", out);
+	free(t.root);
+	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+}
+
+static const struct format junit = {.name = "junit",
+				    .help = "a test case for each limit, for a CI",
+				    .use = FORMAT_CHECK,
+				    .check = junit_check};
+PART(format, format, junit);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Workflow commands as GitHub documents them ("Workflow commands for GitHub Actions"): in a message %, CR and
+ * LF are escaped, in a property : and , too. A file is named from $GITHUB_WORKSPACE on.
+ */
+#include "github.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "budget.h"
+#include "compare.h"
+#include "prose.h"
+
+#define CHARGES_SHOWN 3
+
+static void escaped(FILE *out, const char *s, bool property)
+{
+	char clean[PROSE_MAX];
+	for (const char *p = prose_fit(clean, sizeof clean, s, 600, FIT_TAIL); *p; p++)
+		if (*p == '%' || (property && (*p == ':' || *p == ',')))
+			fprintf(out, "%%%02X", (unsigned char)*p);
+		else
+			putc(*p, out);
+}
+
+static const char *in_workspace(const char *file)
+{
+	const char *root = getenv("GITHUB_WORKSPACE");
+	size_t n = root ? strlen(root) : 0;
+	while (n && root[n - 1] == '/')
+		n--;
+	return n && !strncmp(file, root, n) && file[n] == '/' ? file + n + 1 : file;
+}
+
+static void annotation_write(FILE *out, const char *level, const struct culprit *c, const char *message)
+{
+	fprintf(out, "::%s ", level);
+	if (c && c->file) {
+		fputs("file=", out);
+		escaped(out, in_workspace(c->file), true);
+		if (c->line > 0)
+			fprintf(out, ",line=%d", c->line);
+		putc(',', out);
+	}
+	fputs("title=whystall::", out);
+	escaped(out, message, false);
+	putc('\n', out);
+}
+
+static void charge_annotate(FILE *out, const struct limit *limit, const struct charge *c)
+{
+	char value[48], allowed[48], ns[32];
+	char *message = xprintf(
+		"The event loop: %s %s, allowed %s; %s by %s, %s. %s", limit_name(limit),
+		limit_value(value, sizeof value, limit), limit_allowed(allowed, sizeof allowed, limit),
+		c->cause, c->culprit.function ? c->culprit.function : "a function not known",
+		time_format(ns, sizeof ns, c->ns), c->whole && c->whole->advice ? c->whole->advice : "");
+	annotation_write(out, limit->broken ? "error" : "warning", &c->culprit, message);
+	free(message);
+}
+
+static void change_annotate(FILE *out, const struct change *c)
+{
+	char was[32], is[32];
+	char *message = xprintf("The event loop: %s by %s is %s: %s, was %s. %s", c->cause,
+				c->culprit.function ? c->culprit.function : "a function not known",
+				change_names[c->kind], time_format(is, sizeof is, c->new_ns),
+				c->old_ns ? time_format(was, sizeof was, c->old_ns) : "none",
+				c->whole && c->whole->advice ? c->whole->advice : "");
+	annotation_write(out, "error", &c->culprit, message);
+	free(message);
+}
+
+void github_annotate(FILE *out, const struct outcome *o)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		const struct limit *limit = &o->limits[i];
+		for (size_t k = 0; (limit->broken || limit->warned) && k < limit->charges.n; k++)
+			if (k < CHARGES_SHOWN &&
+			    (!k || limit->charges.at[k].ns >= limit->charges.at[0].ns / 20))
+				charge_annotate(out, limit, &limit->charges.at[k]);
+	}
+	for (size_t i = 0; i < o->regressed; i++)
+		change_annotate(out, &o->compared->changes.at[i]);
+}
+
+int github_summarize(const struct outcome *o, const struct verdict *v, const struct format_options *options)
+{
+	const char *path = getenv("GITHUB_STEP_SUMMARY");
+	if (!path || !*path)
+		return 0;
+	FILE *out = fopen(path, "ae");
+	if (!out)
+		return -errno;
+	int err = format_find("markdown")->check(out, o, v, options);
+	return fclose(out) && !err ? -errno : err;
+}

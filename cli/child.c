@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,25 @@ static const int passed_on[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM,  SIGUSR1, SI
 static sigset_t before;		/* the mask that the command gets */
 static struct sigaction childs; /* what it gets for SIGCHLD: ignored, we could not wait for it */
 static bool interrupt_ignored;	/* as nohup-like callers do: then Ctrl-C says nothing */
+
+/* The C library keeps these for itself once a process has threads: an exec then gives the command the default
+ * where whystall had inherited "ignored". Only the raw call reaches them (nptl: SIGCANCEL, SIGSETXID). */
+static const int librarys[] = {32, 33};
+static struct kernel_sigaction {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	unsigned long mask;
+} library_actions[LENGTH(librarys)];
+
+static void library_signals(bool restore)
+{
+	for (size_t i = 0; i < LENGTH(librarys); i++) {
+		struct kernel_sigaction *a = &library_actions[i];
+		syscall(SYS_rt_sigaction, librarys[i], restore ? a : NULL, restore ? NULL : a,
+			sizeof a->mask);
+	}
+}
 
 int child_prepare(struct child *c)
 {
@@ -40,6 +60,7 @@ int child_prepare(struct child *c)
 			return -errno;
 	struct sigaction now = {.sa_handler = SIG_DFL};
 	sigaction(SIGCHLD, &now, &childs);
+	library_signals(false);
 	interrupt_ignored = !sigaction(SIGINT, NULL, &now) && now.sa_handler == SIG_IGN;
 	if (sigprocmask(SIG_BLOCK, &set, &before))
 		return -errno;
@@ -68,6 +89,7 @@ int child_start(struct child *c, char *const argv[], const char *const set[])
 	if (!c->pid) {
 		environment_set(set);
 		sigaction(SIGCHLD, &childs, NULL);
+		library_signals(true);
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		execvp(argv[0], argv);
 		error = errno;

@@ -65,8 +65,8 @@ struct obs_loop {
 	uint64_t first_ns, last_ns;   /* observed from..to */
 	uint64_t suppressed;	      /* stalls counted but not kept */
 	uint64_t count[TICK_BUCKETS]; /* ticks by length; a record has them second by second */
-	const char *runner; /* the function that runs it (run_forever); NULL: none that we know */
-	const char *root;   /* what the thread's stack then stood on: its outermost frame, "function file" */
+	const char *runner;	      /* the function that runs it (run_forever); NULL: none that we know */
+	const char *root; /* what the thread's stack then stood on: its outermost frame, "function file" */
 };
 
 struct obs_stall {

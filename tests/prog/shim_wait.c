@@ -181,12 +181,7 @@ static void calls(void)
 	SHOW(syscall(99999, 1, 2, 3, 4, 5, 6));
 	SHOW(syscall(SYS_mmap, NULL, 4096, PROT_READ, MAP_PRIVATE, in, 1)); /* all six: the last is wrong */
 	int status = 0;
-	pid_t child = (pid_t)syscall(SYS_vfork);
-	if (child == 0)
-		syscall(SYS_exit_group, 9);
-	waitpid(child, &status, 0);
-	printf("vfork %d status %d\n", child > 0, status);
-	child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 	if (child == 0)
 		syscall(SYS_exit_group, 8);
 	waitpid(child, &status, 0);

@@ -160,6 +160,11 @@ void emit_real(struct emit *j, const char *key, double x)
 	decimal_write(j, key, digits);
 }
 
+void emit_raw(struct emit *j, const char *key, const char *json)
+{
+	value_write(j, key, json);
+}
+
 void emit_bool(struct emit *j, const char *key, bool b)
 {
 	value_write(j, key, b ? "true" : "false");

@@ -25,9 +25,10 @@ void emit_close(struct emit *, char bracket); /* '}' or ']' */
 
 void emit_string(struct emit *, const char *key, const char *s); /* NULL: null */
 void emit_integer(struct emit *, const char *key, int64_t n);
-void emit_seconds(struct emit *, const char *key, int64_t ns); /* exact to the ns */
-void emit_micros(struct emit *, const char *key, uint64_t ns); /* in us, exact to the ns */
-void emit_real(struct emit *, const char *key, double x);      /* six decimals */
+void emit_seconds(struct emit *, const char *key, int64_t ns);	 /* exact to the ns */
+void emit_micros(struct emit *, const char *key, uint64_t ns);	 /* in us, exact to the ns */
+void emit_real(struct emit *, const char *key, double x);	 /* six decimals */
+void emit_raw(struct emit *, const char *key, const char *json); /* a value that is written already */
 void emit_bool(struct emit *, const char *key, bool b);
 void emit_null(struct emit *, const char *key);
 

@@ -18,6 +18,7 @@ struct document {
 	const struct observations *seen;
 	uint64_t start_ns;
 	uint32_t only; /* this stall, 0: all */
+	struct stack_texts texts;
 };
 
 static const char *const backend_names[] = {
@@ -190,14 +191,13 @@ static void loop_write(struct emit *j, const struct verdict_loop *l)
 	emit_close(j, '}');
 }
 
-static void stack_write(struct document *d, uint32_t stack)
+static void frames_write(struct emit *j, const char *key, const struct observations *o, uint32_t stack)
 {
-	struct emit *j = &d->emit;
 	int n = 0;
-	const uint32_t *ids = stack ? verdict_stack(d->seen, stack, &n) : NULL;
-	emit_array(j, "stack");
+	const uint32_t *ids = stack ? verdict_stack(o, stack, &n) : NULL;
+	emit_array(j, key);
 	for (int i = 0; i < n; i++) {
-		const struct frame *f = verdict_frame(d->seen, ids[i]);
+		const struct frame *f = verdict_frame(o, ids[i]);
 		emit_object_flat(j, NULL);
 		emit_string(j, "kind", NAME(frame_names, f->kind));
 		emit_string(j, "function", f->function);
@@ -207,6 +207,14 @@ static void stack_write(struct document *d, uint32_t stack)
 		emit_close(j, '}');
 	}
 	emit_close(j, ']');
+}
+
+static void stack_write(struct document *d, uint32_t stack)
+{
+	if (d->emit.line && stack)
+		stack_emit(&d->texts, &d->emit, "stack", d->seen, stack, frames_write);
+	else
+		frames_write(&d->emit, "stack", d->seen, stack);
 }
 
 static void holder_write(struct document *d, const struct holder *h)
@@ -376,6 +384,7 @@ static int lines_write(FILE *out, const struct verdict *verdict, const struct fo
 	(void)options;
 	for (size_t i = 0; i < verdict->processes.n && !ferror(out); i++)
 		stalls_walk(&verdict->processes.at[i], line_write, &d);
+	stack_texts_free(&d.texts, d.seen);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
 

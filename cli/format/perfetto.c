@@ -36,6 +36,7 @@ struct trace {
 	uint64_t flows;
 	size_t *holds; /* by stall id: where its holds begin */
 	uint32_t stall_ids;
+	struct stack_texts texts;
 };
 
 static const struct obs_thread *thread_of(const struct observations *o, uint32_t id)
@@ -159,18 +160,21 @@ static void slices_nest(struct trace *t)
 
 /* --- what is written of each --- */
 
-static void stack_write(struct trace *t, const char *key, uint32_t stack)
+static void frames_write(struct emit *j, const char *key, const struct observations *o, uint32_t stack)
 {
 	int n = 0;
-	const uint32_t *ids = verdict_stack(t->seen, stack, &n);
+	const uint32_t *ids = verdict_stack(o, stack, &n);
 	char label[PROSE_MAX];
-	if (!n)
-		return;
-	emit_array(&t->emit, key);
+	emit_array(j, key);
 	for (int i = 0; i < n && i < FRAMES_SHOWN; i++)
-		emit_string(&t->emit, NULL,
-			    frame_label(label, sizeof label, verdict_frame(t->seen, ids[i]), true));
-	emit_close(&t->emit, ']');
+		emit_string(j, NULL, frame_label(label, sizeof label, verdict_frame(o, ids[i]), true));
+	emit_close(j, ']');
+}
+
+static void stack_write(struct trace *t, const char *key, uint32_t stack)
+{
+	if (stack)
+		stack_emit(&t->texts, &t->emit, key, t->seen, stack, frames_write);
 }
 
 static void segment_args(struct trace *t, const struct segment *s)
@@ -350,6 +354,7 @@ static int perfetto_write(FILE *out, const struct verdict *v, const struct forma
 	putc('\n', out);
 	vec_free(&t.slices);
 	free(t.holds);
+	stack_texts_free(&t.texts, t.seen);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
 

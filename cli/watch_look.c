@@ -15,6 +15,7 @@
 #include "target.h"
 #include "watch_state.h"
 
+#define LOOK_AT_LEAST_NS (5 * NS)
 #define PERF_OPEN_MAX 6u
 #define PERF_HZ 400u
 #define PERF_FRESH_NS 12000000ull /* a native sample this old goes with the frames read now */
@@ -274,8 +275,8 @@ static void look_next(struct watch *w, struct watch_stall *s)
 	/* a long stall needs fewer looks a second, not fewer looks */
 	if (age > NS / 5)
 		period = period < age / 40 ? age / 40 : period;
-	if (period > NS / 4)
-		period = NS / 4;
+	if (period > LOOK_AT_LEAST_NS)
+		period = LOOK_AT_LEAST_NS;
 	s->next_look = w->now + period - period / 8;
 }
 
@@ -285,9 +286,6 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 	if (!now_read(t->slot, &now))
 		return;
 	look_next(w, s);
-	if (s->looks == 0 && schedstat_read(t, &t->loop->cpu_last, &t->loop->delay_last))
-		t->loop->delay_last = -1;
-	s->looks++;
 	if (now.now == NOW_RUNNING) {
 		look_thread(w, t, s, true, true);
 		return;

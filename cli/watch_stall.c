@@ -173,8 +173,6 @@ static void stall_cpu(struct watch_thread *t, struct watch_stall *s)
 	    LOAD(t->slot->ticks) == l->tick_of_base + 1 && !schedstat_read(t, &cpu, &delay)) {
 		s->seen.cpu_ns = cpu - l->cpu_base;
 		s->seen.delay_ns = delay - l->delay_base;
-	} else if (s->looks > 1) {
-		s->seen.delay_ns = l->delay_last;
 	}
 }
 

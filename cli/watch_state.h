@@ -12,7 +12,6 @@
 #define SAMPLE_AFTER_NS 3000000ull /* a tick this old is looked at: it may become a stall */
 #define IDLE_POLL_NS 8000000ull
 #define BUSY_POLL_NS 4000000ull
-#define SAMPLES_MAX 400	   /* looks at one thread kept per stall */
 #define STALLS_MAX 100000u /* kept per loop; more are counted as suppressed */
 
 struct watch_thread;
@@ -48,6 +47,7 @@ struct watch_proc {
 	bool perf_denied;
 	bool left; /* it went on as a program that the shim is not in */
 	uint32_t threads_refused;
+	uint64_t takers_lost; /* of locks that do not name their holder: no room to note it */
 	uint64_t leave_check; /* when to look next whether it did */
 };
 
@@ -57,7 +57,6 @@ struct watch_stall {
 	bool ended; /* its tick is over; finalized one look later, when all holds have arrived */
 	uint64_t finalize_after;
 	VEC(struct raw_sample) provisional; /* looks taken before it was kept */
-	unsigned looks;
 	uint64_t next_look;
 	bool sure; /* a tick of what was a loop by then */
 };
@@ -71,7 +70,6 @@ struct watch_loop {
 	VEC(struct watch_stall) ended;
 	uint32_t stalls;
 	int64_t cpu_base, delay_base; /* schedstat when it was last seen waiting */
-	int64_t cpu_last, delay_last;
 	uint64_t tick_of_base;
 	unsigned runner_tries;
 	bool is_loop;		 /* it has been one: it is in the record */

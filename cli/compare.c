@@ -3,7 +3,8 @@
  * When is a difference none? A culprit's stalled time is a number of stalls times their length, and each is
  * asked apart whether chance explains it:
  *   how often    as counts that arrive at random (Poisson), three standard deviations;
- *   how long     by the spread of the lengths, where one stall alone is taken to vary by a tenth.
+ *   how long     by the spread of the lengths, where that of equal ones is not taken for more exact than a
+ *                busy machine is.
  * What is only in one record must be more than a tick or two that passed the threshold this time. Whatever
  * passes these must also be beyond the tolerance, and matter beside all that the loops stalled.
  */
@@ -15,7 +16,7 @@
 #include "budget.h"
 
 #define DEVIATIONS 3.0
-#define SPREAD 0.1   /* of lengths, at least */
+#define SPREAD 0.14  /* of lengths, at least: one stall alone must nearly double to be worse */
 #define MATTERS 0.05 /* of all stalled time */
 #define BEYOND 2     /* thresholds that new stalls must be beyond the threshold, in all */
 #define OFTEN 9	     /* new stalls that count however short: chance makes that of none once in 10,000 */

@@ -103,9 +103,11 @@ static void room_note(struct watch *w)
 {
 	char note[256];
 	uint32_t procs = LOAD(w->arena->procs_refused);
-	uint64_t threads = 0;
-	for (size_t i = 0; i < w->procs.n; i++)
+	uint64_t threads = 0, takers = 0;
+	for (size_t i = 0; i < w->procs.n; i++) {
 		threads += w->procs.at[i]->threads_refused;
+		takers += w->procs.at[i]->takers_lost;
+	}
 	if (procs) {
 		snprintf(note, sizeof note, "%u processes were not recorded: there is room for %u at once.",
 			 procs, ARENA_PROCS);
@@ -114,6 +116,13 @@ static void room_note(struct watch *w)
 	if (threads) {
 		snprintf(note, sizeof note, "Some threads were not recorded: there is room for %u at once.",
 			 ARENA_THREADS);
+		watch_note(w, note);
+	}
+	if (takers) {
+		snprintf(note, sizeof note,
+			 "%llu times a lock was taken without room to note by whom (semaphores, read-write "
+			 "locks, spin locks): its holder may be missing.",
+			 (unsigned long long)takers);
 		watch_note(w, note);
 	}
 }

@@ -255,6 +255,7 @@ static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, 
 	interp_drop(p);
 	p->live = false;
 	p->threads_refused += LOAD(p->slot->threads_refused);
+	p->takers_lost += (uint64_t)LOAD(p->slot->sems_lost) + LOAD(p->slot->held_lost);
 	if (p->pidfd >= 0)
 		close(p->pidfd);
 	p->pidfd = -1;

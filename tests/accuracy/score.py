@@ -188,8 +188,11 @@ def score_program(program, about, stalls, report, version):
         if id(t) not in used:
             score.false += 1
             score.healthy_false += healthy
+            near = min(stalls, key=lambda s: abs((s.start - zero) / 1e9 - t["start_s"]), default=None)
             score.notes.append(f"invented: {t['duration_s'] * 1e3:.1f} ms at {t['start_s']:.3f} s in {t['tid']}: "
-                               + ", ".join(s["cause"] for s in t["segments"]))
+                               + ", ".join(f"{s['cause']} {s['seconds'] * 1e3:.1f}" for s in t["segments"])
+                               + (f"; the nearest true one: {(near.start - zero) / 1e9:.3f} s to "
+                                  f"{(near.end - zero) / 1e9:.3f}" if near else ""))
     return score
 
 

@@ -11,6 +11,7 @@
 
 /* Scheduler counts are read a little before and after a stall: differences below this are no evidence. */
 #define SLACK_NS 1000000
+#define UNSEEN_NS 10000000
 /* A running thread's CPU time is brought up to date by the scheduler's tick. */
 #define COUNTED_EVERY_NS 10000000
 
@@ -181,7 +182,8 @@ static void gap_shares(const struct judge *j, uint64_t start, uint64_t end, doub
 		delay = (uint64_t)stall->delay_ns;
 		cpu = (uint64_t)stall->cpu_ns;
 	}
-	*running = 1;
+	/* neither looked at nor counted (whystall itself had no CPU): nobody knows */
+	*running = last || seen || end - start < UNSEEN_NS ? 1 : 0;
 	*runnable = 0;
 	if (!seen || delay < SLACK_NS)
 		delay = 0;

@@ -161,19 +161,22 @@ void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall
 	vec_free(&holds);
 }
 
-/* CPU and run-queue time of the loop thread over a stall that has just ended: exact if the thread was seen
- * asleep in its wait before and after, with no other tick between. */
-static void stall_cpu(struct watch_thread *t, struct watch_stall *s)
+/* CPU and run-queue time of the loop thread over a stall that has just ended: the scheduler's counts since it
+ * was last seen asleep, if the thread did next to nothing else in between. */
+static void stall_cpu(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
 	struct watch_loop *l = t->loop;
-	struct now_copy now;
+	uint64_t length = s->seen.end_ns - s->seen.start_ns, tick = LOAD(t->slot->tick_start);
+	uint64_t busy = LOAD(t->slot->tick_ns) - l->busy_of_base;
 	int64_t cpu, delay;
 	s->seen.cpu_ns = s->seen.delay_ns = -1;
-	if (l->cpu_base >= 0 && t->live && now_read(t->slot, &now) && now.now == NOW_READY &&
-	    LOAD(t->slot->ticks) == l->tick_of_base + 1 && !schedstat_read(t, &cpu, &delay)) {
-		s->seen.cpu_ns = cpu - l->cpu_base;
-		s->seen.delay_ns = delay - l->delay_base;
-	}
+	if (tick && tick < w->now)
+		busy += w->now - tick;
+	if (l->cpu_base < 0 || !t->live || busy > length + length / 20 + NS / 1000 ||
+	    schedstat_read(t, &cpu, &delay))
+		return;
+	s->seen.cpu_ns = cpu - l->cpu_base;
+	s->seen.delay_ns = delay - l->delay_base;
 }
 
 static void stall_finalize(struct watch *w, struct watch_thread *t, struct watch_stall *s)
@@ -200,7 +203,7 @@ static void stall_end(struct watch *w, struct watch_thread *t, struct watch_stal
 	s->seen.end_ns = end;
 	s->finalize_after = w->now;
 	s->seen.lost = t->proc->lost;
-	stall_cpu(t, s);
+	stall_cpu(w, t, s);
 	*vec_push(&l->ended) = *s;
 	watch_look_end(w, t);
 }
@@ -329,7 +332,7 @@ static void loop_base(struct watch_thread *t)
 		return;
 	if (now_read(t->slot, &now) && now.now == NOW_READY &&
 	    !schedstat_read(t, &l->cpu_base, &l->delay_base))
-		l->tick_of_base = ticks;
+		l->tick_of_base = ticks, l->busy_of_base = LOAD(t->slot->tick_ns);
 }
 
 static void loop_prune(struct watch_loop *l, uint64_t tick)

@@ -69,8 +69,8 @@ struct watch_loop {
 	struct watch_stall now;	    /* the tick under way, if seen.start_ns */
 	VEC(struct watch_stall) ended;
 	uint32_t stalls;
-	int64_t cpu_base, delay_base; /* schedstat when it was last seen waiting */
-	uint64_t tick_of_base;
+	int64_t cpu_base, delay_base;	     /* schedstat when it was last seen waiting */
+	uint64_t tick_of_base, busy_of_base; /* ticks then, and the time in them */
 	unsigned runner_tries;
 	bool is_loop;		 /* it has been one: it is in the record */
 	uint64_t call_since;	 /* the call it was last looked at in ... */

@@ -74,16 +74,17 @@ static void perf_start(struct watch *w, struct watch_thread *t)
 	t->perf_used = w->now;
 }
 
+/* A copy: two loops may be stalled by the same thread. */
 static struct native_sample *perf_fresh(struct watch *w, struct watch_thread *t)
 {
 	uint64_t lost = 0;
 	if (!t->perf)
 		return NULL;
 	perf_sampler_drain(t->perf, perf_take, t, &lost);
-	struct native_sample *s = t->perf_latest;
-	if (!s || !s->time || s->time + PERF_FRESH_NS < w->now)
+	if (!t->perf_latest || !t->perf_latest->time || t->perf_latest->time + PERF_FRESH_NS < w->now)
 		return NULL;
-	t->perf_latest = NULL;
+	struct native_sample *s = xcalloc(1, sizeof *s);
+	*s = *t->perf_latest;
 	return s;
 }
 

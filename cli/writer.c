@@ -20,7 +20,7 @@
 #define COMMIT_NS (NS * 4 / 10)
 #define NATIVE_QUEUED_MAX 1500u /* samples that may wait with their stack bytes, about 24 MB */
 #define NATIVE_FRAMES 256
-#define REFRESH_NS (NS / 5)
+#define REFRESH_NS (NS / 100)
 
 enum what {
 	PUT_CAPTURE,
@@ -63,7 +63,7 @@ struct native_box {
 	struct native_box *next;
 	pid_t pid;
 	struct native *native;
-	uint64_t refresh_after;
+	uint64_t refresh_after, refresh_ns;
 };
 
 struct writer {
@@ -191,12 +191,32 @@ struct native_box *writer_open_native(struct writer *w, pid_t pid)
 	return box;
 }
 
+/* A library loaded since the maps were read: read them again, if the process still has any. */
+static bool box_refresh(struct native_box *box, const uint64_t *pcs, int n)
+{
+	uint64_t now = now_ns();
+	for (int i = 0; i < n; i++) {
+		if (native_covers(box->native, pcs[i]))
+			continue;
+		if (now < box->refresh_after || native_refresh(box->native, box->pid))
+			return false;
+		/* code that no file covers (a JIT compiler's) is asked for ever less often */
+		bool found = native_covers(box->native, pcs[i]);
+		box->refresh_ns = found ? REFRESH_NS : 2 * box->refresh_ns + REFRESH_NS;
+		box->refresh_after = now + (box->refresh_ns < NS ? box->refresh_ns : NS);
+		return found;
+	}
+	return false;
+}
+
 /* Native return addresses to frames, innermost first. */
 static int sample_native_frames(struct native_box *box, const struct native_sample *sample, struct frame *out,
 				int max, bool *cut)
 {
 	uint64_t pcs[NATIVE_FRAMES];
 	int n = native_unwind(box->native, sample, pcs, NATIVE_FRAMES, cut), count = 0;
+	if (box_refresh(box, pcs, n))
+		n = native_unwind(box->native, sample, pcs, NATIVE_FRAMES, cut);
 	for (int i = 0; i < n && count < max; i++) {
 		int got = native_symbolize(box->native, pcs[i], i == 0, out + count, max - count);
 		/* our own wrapper between the caller and libc is nobody's business */
@@ -206,24 +226,12 @@ static int sample_native_frames(struct native_box *box, const struct native_samp
 	return count;
 }
 
-/* A library loaded since: look at the maps again, if the process still has any. */
-static void box_refresh(struct native_box *box, const struct native_sample *sample)
-{
-	uint64_t now = now_ns();
-	if (native_covers(box->native, sample->regs[NATIVE_RIP]) || now < box->refresh_after)
-		return;
-	box->refresh_after = now + REFRESH_NS;
-	native_refresh(box->native, box->pid);
-}
-
 static void sample_write(struct writer *w, struct raw_sample *s)
 {
 	static struct stack python, merged; /* too large for a stack; one writer thread */
 	static struct frame native[STACK_MAX];
 	int native_count = 0;
 	bool cut = false;
-	if (s->native && s->box && s->box->native)
-		box_refresh(s->box, s->native);
 	if (s->native && s->box && s->box->native)
 		native_count = sample_native_frames(s->box, s->native, native, STACK_MAX, &cut);
 	s->seen.native = native_count > 0;

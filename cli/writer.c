@@ -191,22 +191,27 @@ struct native_box *writer_open_native(struct writer *w, pid_t pid)
 	return box;
 }
 
-/* A library loaded since the maps were read: read them again, if the process still has any. */
-static bool box_refresh(struct native_box *box, const uint64_t *pcs, int n)
+/* Does the stack lead into code that was not mapped when the maps were last read? It stops there. */
+static bool stack_stops(struct native_box *box, const uint64_t *pcs, int n, bool cut)
 {
+	for (int i = 0; i < n && !cut; i++)
+		cut = !native_covers(box->native, pcs[i]);
+	return cut && n < NATIVE_FRAMES;
+}
+
+/* Unwinds; reads the maps again where that may help, if the process still has any: ever less often where it
+ * does not (a JIT compiler's code). */
+static int sample_unwind(struct native_box *box, const struct native_sample *sample, uint64_t *pcs, bool *cut)
+{
+	int n = native_unwind(box->native, sample, pcs, NATIVE_FRAMES, cut), before = n;
 	uint64_t now = now_ns();
-	for (int i = 0; i < n; i++) {
-		if (native_covers(box->native, pcs[i]))
-			continue;
-		if (now < box->refresh_after || native_refresh(box->native, box->pid))
-			return false;
-		/* code that no file covers (a JIT compiler's) is asked for ever less often */
-		bool found = native_covers(box->native, pcs[i]);
-		box->refresh_ns = found ? REFRESH_NS : 2 * box->refresh_ns + REFRESH_NS;
-		box->refresh_after = now + (box->refresh_ns < NS ? box->refresh_ns : NS);
-		return found;
-	}
-	return false;
+	if (!stack_stops(box, pcs, n, *cut) || now < box->refresh_after ||
+	    native_refresh(box->native, box->pid))
+		return n;
+	n = native_unwind(box->native, sample, pcs, NATIVE_FRAMES, cut);
+	box->refresh_ns = n > before ? REFRESH_NS : 2 * box->refresh_ns + REFRESH_NS;
+	box->refresh_after = now + (box->refresh_ns < NS ? box->refresh_ns : NS);
+	return n;
 }
 
 /* Native return addresses to frames, innermost first. */
@@ -214,9 +219,7 @@ static int sample_native_frames(struct native_box *box, const struct native_samp
 				int max, bool *cut)
 {
 	uint64_t pcs[NATIVE_FRAMES];
-	int n = native_unwind(box->native, sample, pcs, NATIVE_FRAMES, cut), count = 0;
-	if (box_refresh(box, pcs, n))
-		n = native_unwind(box->native, sample, pcs, NATIVE_FRAMES, cut);
+	int n = sample_unwind(box, sample, pcs, cut), count = 0;
 	for (int i = 0; i < n && count < max; i++) {
 		int got = native_symbolize(box->native, pcs[i], i == 0, out + count, max - count);
 		/* our own wrapper between the caller and libc is nobody's business */

@@ -101,6 +101,17 @@ static const struct choice *choice_best(const struct choices *c)
 	return best;
 }
 
+/* The one with more than half of the weight, NULL: none. In Python that computes, each look may find another
+ * of the small native functions that it calls: then none is to be named. */
+static const struct choice *choice_most(const struct choices *c)
+{
+	const struct choice *best = choice_best(c);
+	uint64_t all = 0;
+	for (unsigned i = 0; i < c->n; i++)
+		all += c->at[i].weight;
+	return best && best->weight > all / 2 ? best : NULL;
+}
+
 static void vote_add(struct votes *votes, const struct observations *o, const struct obs_sample *s,
 		     uint64_t weight)
 {
@@ -134,7 +145,7 @@ static void votes_result(const struct votes *votes, struct culprit *out, uint32_
 			best = &votes->at[i];
 	if (!best)
 		return;
-	const struct choice *line = choice_best(&best->lines), *native = choice_best(&best->natives);
+	const struct choice *line = choice_best(&best->lines), *native = choice_most(&best->natives);
 	out->function = best->culprit.function;
 	out->file = best->culprit.file;
 	out->line = line->line;

@@ -96,6 +96,13 @@ struct summing {
 		uint64_t ns;
 	})
 	threads;
+	VEC(struct {
+		uint32_t cause;
+		int line;
+		const char *native;
+		uint64_t ns;
+	})
+	places;
 	size_t first_part; /* of the stall being summed */
 };
 
@@ -143,6 +150,36 @@ static void sum_thread(struct summing *s, uint32_t cause, const struct culprit *
 	}
 }
 
+/* Where in its function the culprit was, and in which native one it called: most seconds tell. */
+static void sum_place(struct summing *s, uint32_t cause, const struct culprit *c, uint64_t ns)
+{
+	for (size_t i = 0; i < s->places.n; i++)
+		if (s->places.at[i].cause == cause && s->places.at[i].line == c->line &&
+		    s->places.at[i].native == c->native) {
+			s->places.at[i].ns += ns;
+			return;
+		}
+	s->places.at = vec_grow(s->places.at, &s->places.room, s->places.n + 1, sizeof *s->places.at);
+	s->places.at[s->places.n].cause = cause;
+	s->places.at[s->places.n].line = c->line;
+	s->places.at[s->places.n].native = c->native;
+	s->places.at[s->places.n++].ns = ns;
+}
+
+static void places_judge(struct summing *s)
+{
+	uint64_t *most = xcalloc(s->loop->causes.n + 1, sizeof *most);
+	for (size_t i = 0; i < s->places.n; i++) {
+		struct verdict_cause *v = &s->loop->causes.at[s->places.at[i].cause];
+		if (s->places.at[i].ns <= most[s->places.at[i].cause])
+			continue;
+		most[s->places.at[i].cause] = s->places.at[i].ns;
+		v->culprit.line = s->places.at[i].line;
+		v->culprit.native = s->places.at[i].native;
+	}
+	free(most);
+}
+
 static struct verdict_cause *sum_add(struct summing *s, uint32_t stall, const char *cause,
 				     const struct culprit *c, uint64_t ns)
 {
@@ -161,11 +198,9 @@ static struct verdict_cause *sum_add(struct summing *s, uint32_t stall, const ch
 		v->stalls++;
 	}
 	part->ns += ns;
-	if (part->ns > v->worst_ns) {
+	if (part->ns > v->worst_ns)
 		v->worst_ns = part->ns;
-		v->culprit.line = c->line;
-		v->culprit.native = c->native;
-	}
+	sum_place(s, at, c, ns);
 	return v;
 }
 
@@ -368,9 +403,11 @@ static void loop_make(struct judge *j, const struct verdict_process *p, struct v
 		stall_judge(j, vec_push(&l->stalls));
 		stall_sum(&sum, (uint32_t)l->stalls.n - 1);
 	}
+	places_judge(&sum);
 	loop_finish(p, l, &sum.parts, o->capture.threshold_ns);
 	vec_free(&sum.parts);
 	vec_free(&sum.threads);
+	vec_free(&sum.places);
 }
 
 void verdict_make(struct verdict *out, const struct observations *o)

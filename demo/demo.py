@@ -51,7 +51,10 @@ class Server:
             self.port = s.getsockname()[1]
         self.record = record
         record.unlink(missing_ok=True)
-        self.terminal, inside = pty.openpty()
+        try:
+            self.terminal, inside = pty.openpty()
+        except OSError as error:
+            sys.exit(f"demo: no pseudo-terminal for the server's Ctrl-C: {error} (is /dev/pts mounted?)")
         self.command = ["python3", "-m", "uvicorn", "app:api", "--port", str(self.port), "--log-level", "warning",
                         "--lifespan", "off"]
         self.process = subprocess.Popen(

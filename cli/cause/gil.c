@@ -44,14 +44,16 @@ static void gil_explain(const struct verdict_process *p, const struct verdict_lo
 				    "in a process of "
 				    "its own.");
 	} else if (intervals >= 4) {
-		v->why = v->hold_count == 1 ? xprintf("One hold of %s, %llu switch intervals: native code "
-						      "that never lets go "
-						      "of the GIL.",
-						      longest, intervals)
-					    : xprintf("%u holds, the longest %s, %llu switch intervals: "
-						      "native code that does "
-						      "not let go of the GIL.",
-						      v->hold_count, longest, intervals);
+		/* one that the others are nothing beside is one */
+		bool one = v->hold_count == 1 || v->longest_hold_ns >= v->ns / 10 * 8;
+		v->why = one ? xprintf("One hold of %s, %llu switch intervals: native code "
+				       "that never lets go "
+				       "of the GIL.",
+				       longest, intervals)
+			     : xprintf("%u holds, the longest %s, %llu switch intervals: "
+				       "native code that does "
+				       "not let go of the GIL.",
+				       v->hold_count, longest, intervals);
 		v->advice = own ? xprintf("Run it in a ProcessPoolExecutor, or in native code that releases "
 					  "the GIL; %s does "
 					  "not.",

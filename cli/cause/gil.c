@@ -44,22 +44,23 @@ static void gil_explain(const struct verdict_process *p, const struct verdict_lo
 				    "in a process of "
 				    "its own.");
 	} else if (intervals >= 4) {
-		/* one that the others are nothing beside is one */
+		/* one that the others are nothing beside is one; without a name it is native only most likely
+		 */
 		bool one = v->hold_count == 1 || v->longest_hold_ns >= v->ns / 10 * 8;
-		v->why = one ? xprintf("One hold of %s, %llu switch intervals: native code "
-				       "that never lets go "
-				       "of the GIL.",
-				       longest, intervals)
-			     : xprintf("%u holds, the longest %s, %llu switch intervals: "
-				       "native code that does "
-				       "not let go of the GIL.",
-				       v->hold_count, longest, intervals);
-		v->advice = own ? xprintf("Run it in a ProcessPoolExecutor, or in native code that releases "
-					  "the GIL; %s does "
-					  "not.",
-					  own)
-				: xstrdup("Run it in a ProcessPoolExecutor, or in native code that releases "
-					  "the GIL.");
+		const char *code = own ? "native code" : "code";
+		v->why = one ? xprintf("One hold of %s, %llu switch intervals: %s that never lets go of the "
+				       "GIL.",
+				       longest, intervals, code)
+			     : xprintf("%u holds, the longest %s, %llu switch intervals: %s that does not "
+				       "let go of "
+				       "the GIL.",
+				       v->hold_count, longest, intervals, code);
+		v->advice =
+			own ? xprintf("Run it in a ProcessPoolExecutor, or in native code that releases the "
+				      "GIL; %s does not.",
+				      own)
+			    : xstrdup("Run it in a ProcessPoolExecutor, or in native code that releases the "
+				      "GIL.");
 	} else if (v->holder_threads > 1) {
 		v->why = xprintf("%u hand-overs among %u threads, each hold at most %s (the switch interval "
 				 "is %s): Python code "

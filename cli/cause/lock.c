@@ -61,10 +61,10 @@ static void lock_explain(const struct verdict_process *p, const struct verdict_l
 		return;
 	}
 	if (v->holder_run == RUN_BLOCKED && v->holder_syscall)
-		v->why = xprintf("%s held %s for %s, and was itself blocked in %s%s%s.",
+		v->why = xprintf("%s held %s for %s, and was itself blocked in %s%s%s%s.",
 				 v->culprit.thread ? v->culprit.thread : "Another thread", name, longest,
-				 v->holder_syscall, v->holder_target ? " of " : "",
-				 v->holder_target ? v->holder_target : "");
+				 v->holder_syscall, v->holder_target ? " (" : "",
+				 v->holder_target ? v->holder_target : "", v->holder_target ? ")" : "");
 	else
 		v->why = xprintf("%s held %s for %s, and ran meanwhile.",
 				 v->culprit.thread ? v->culprit.thread : "Another thread", name, longest);

@@ -28,14 +28,15 @@ static void syscall_explain(const struct verdict_process *p, const struct verdic
 	(void)l;
 	char each[32];
 	const char *call = v->syscall ? v->syscall : "a system call";
-	const char *of = v->target ? " of " : "", *target = v->target ? v->target : "";
+	const char *target = v->target ? v->target : "", *open = v->target ? " (" : "",
+		   *close = v->target ? ")" : "";
 	time_format(each, sizeof each, v->calls > 1 ? v->ns / v->calls : v->ns);
 	if (v->calls == 1)
-		v->why =
-			xprintf("One call of %s%s%s of %s on the loop's own thread.", call, of, target, each);
+		v->why = xprintf("One call of %s%s%s%s of %s on the loop's own thread.", call, open, target,
+				 close, each);
 	else
-		v->why = xprintf("%u calls of %s%s%s on the loop's own thread, %s each on average.", v->calls,
-				 call, of, target, each);
+		v->why = xprintf("%u calls of %s%s%s%s on the loop's own thread, %s each on average.",
+				 v->calls, call, open, target, close, each);
 	/* Python's time.sleep up to 3.10 is a select without descriptors */
 	bool sleeps = strstr(call, "sleep") || (v->culprit.native && strstr(v->culprit.native, "sleep"));
 	bool talks = strstr(call, "recv") || !strcmp(call, "poll") || !strcmp(call, "pselect6");

@@ -39,6 +39,8 @@ static int diff_write(FILE *out, const struct verdict *v, const struct format_op
 	compare_make(&c, d->older, v, causes_default(), tolerance);
 	d->status = c.worse ? EXIT_OVER : EXIT_FINE;
 	t.root = name_root(v->seen);
+	if (!t.root) /* nothing stalled in it */
+		t.root = name_root(d->older->seen);
 	if (!c.old_observed_ns || !c.new_observed_ns) {
 		say("diff: no event loop was seen in the %s record: there is nothing to compare",
 		    c.old_observed_ns ? "newer" : "older");

@@ -57,7 +57,9 @@ static void culprit(const struct text *t, const struct culprit *c)
 static void causes_write(const struct text *t, const struct verdict_loop *l)
 {
 	char total[32], share[32], stalls[32];
-	size_t n = l->causes.n < CAUSES_SHOWN ? l->causes.n : CAUSES_SHOWN;
+	size_t n = 0;
+	while (n < l->causes.n && n < CAUSES_SHOWN && (!n || l->causes.at[n].share >= 0.01))
+		n++;
 	fputs("\n| cause | culprit | stalled | share | stalls |\n| --- | --- | ---: | ---: | ---: |\n",
 	      t->out);
 	for (size_t i = 0; i < n; i++) {
@@ -69,7 +71,8 @@ static void causes_write(const struct text *t, const struct verdict_loop *l)
 			count_format(stalls, sizeof stalls, c->stalls));
 	}
 	if (n < l->causes.n)
-		fprintf(t->out, "\n%zu lesser causes are not shown.\n", l->causes.n - n);
+		fprintf(t->out, "\n%zu lesser cause%s not shown.\n", l->causes.n - n,
+			l->causes.n - n == 1 ? " is" : "s are");
 	putc('\n', t->out);
 	for (size_t i = 0; i < n && i < CHARGES_SHOWN; i++) {
 		const struct verdict_cause *c = &l->causes.at[i];

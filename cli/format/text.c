@@ -100,13 +100,15 @@ static void head_write(const struct text *t, const struct verdict_process *p, co
 	text_say(t, strlen(prefix), 0, "%s%s", shortened, rest);
 }
 
-static void healthy_write(const struct text *t, const struct verdict_loop *l)
+/* A loop that is its process's only one needs no name. */
+static void healthy_write(const struct text *t, const struct verdict_loop *l, bool only)
 {
 	char threshold[32], ticks[64], name[PROSE_MAX], longest[32];
 	time_format(threshold, sizeof(threshold), t->seen->capture.threshold_ns);
 	prose_count(ticks, sizeof(ticks), l->seen->ticks, "tick");
 	name_thread(name, sizeof(name), l->thread->name, l->thread->tid);
-	text_say(t, 0, 0, "No stall of %s or more in %s; the longest of %s took %s.", threshold, name, ticks,
+	text_say(t, 0, 0, "No stall of %s or more%s%s; the longest of %s took %s.", threshold,
+		 only ? "" : " in ", only ? "" : name, ticks,
 		 time_format(longest, sizeof(longest), l->max_ns));
 }
 
@@ -192,22 +194,28 @@ static void process_write(const struct text *t, const struct verdict_process *p,
 		if (loops[i]->stall_count)
 			loop_write(t, loops[i], with_stall && !i);
 		else
-			healthy_write(t, loops[i]);
+			healthy_write(t, loops[i], sum.loops == 1);
 	}
 	if (gil_matters(p))
 		text_gil(t, p);
 	free(loops);
 }
 
+/* -1: not known of any thread */
+static int64_t process_cpu(const struct verdict_process *p)
+{
+	int64_t cpu = -1;
+	for (size_t i = 0; i < p->threads.n; i++)
+		if (p->threads.at[i]->cpu_ns >= 0)
+			cpu = (cpu < 0 ? 0 : cpu) + p->threads.at[i]->cpu_ns;
+	return cpu;
+}
+
 static void plain_write(const struct text *t, const struct verdict_process *p)
 {
 	char command[PROSE_MAX * 2], name[PROSE_MAX], figure[32], ticks[64];
-	uint64_t cpu = 0, longest = 0, count = 0;
-	bool known = false;
-	for (size_t i = 0; i < p->threads.n; i++) {
-		known |= p->threads.at[i]->cpu_ns >= 0;
-		cpu += p->threads.at[i]->cpu_ns > 0 ? p->threads.at[i]->cpu_ns : 0;
-	}
+	uint64_t longest = 0, count = 0;
+	int64_t cpu = process_cpu(p);
 	for (size_t i = 0; i < p->loops.n; i++) {
 		count += p->loops.at[i].seen->ticks;
 		longest = p->loops.at[i].max_ns > longest ? p->loops.at[i].max_ns : longest;
@@ -219,8 +227,8 @@ static void plain_write(const struct text *t, const struct verdict_process *p)
 			 time_format(figure, sizeof(figure), longest), p->seen->note ? " " : "",
 			 p->seen->note ? p->seen->note : "");
 	else
-		text_say(t, 0, 3, "pid %d (%s): no loop%s%s%s.%s%s", p->seen->pid, name, known ? ", " : "",
-			 known ? time_format(figure, sizeof(figure), cpu) : "", known ? " of CPU" : "",
+		text_say(t, 0, 3, "pid %d (%s): no loop%s%s%s.%s%s", p->seen->pid, name, cpu >= 0 ? ", " : "",
+			 cpu >= 0 ? time_format(figure, sizeof(figure), cpu) : "", cpu >= 0 ? " of CPU" : "",
 			 p->seen->note ? " " : "", p->seen->note ? p->seen->note : "");
 }
 
@@ -298,13 +306,21 @@ static size_t verdicts_write(const struct text *t, const struct listing *list)
 	return 1;
 }
 
+/* A shell's short helpers, of which a wrapper script starts dozens, say nothing about a loop. */
+static bool process_interests(const struct verdict_process *p)
+{
+	const char *runtime = p->seen->runtime;
+	return p->loops.n || process_cpu(p) >= 100000000 || (runtime && strcmp(runtime, "native"));
+}
+
 static void others_write(const struct text *t, const struct listing *list, size_t from)
 {
 	size_t lines = 0, left = 0;
 	if (from < list->n && list->sick)
 		putc('\n', t->out);
 	for (size_t i = from; i < list->n; i++) {
-		if (lines < LINES_SHOWN || list->at[i]->seen->note || verbosity > 0) {
+		bool room = lines < LINES_SHOWN && process_interests(list->at[i]);
+		if (room || list->at[i]->seen->note || verbosity > 0) {
 			plain_write(t, list->at[i]);
 			lines++;
 		} else {
@@ -314,7 +330,8 @@ static void others_write(const struct text *t, const struct listing *list, size_
 	if (left) {
 		char count[64];
 		count_format(count, sizeof(count), left);
-		text_say(t, 0, 3, "And %s other process%s without a stall.", count, left == 1 ? "" : "es");
+		text_say(t, 0, 3, "%s%s other process%s without a stall.", lines ? "And " : "", count,
+			 left == 1 ? "" : "es");
 	}
 }
 

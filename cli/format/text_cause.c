@@ -163,7 +163,7 @@ void text_causes(const struct text *t, const struct verdict_loop *loop)
 	}
 	for (size_t i = shown; i < n; i++)
 		rest += loop->causes.at[i].ns;
-	if (n > shown) {
+	if (n > shown && rest * 100 >= loop->stalled_ns) {
 		char total[32], count[64];
 		putc('\n', t->out);
 		text_say(t, 0, 3, "And %s, %s in all.",

@@ -145,8 +145,12 @@ static void title_write(FILE *out, const struct segment *s, const size_t *rank, 
 	fputs(s->cause, out);
 	if (s->syscall)
 		fprintf(out, ", %s", name_call(name, sizeof(name), s->syscall, s->target));
-	if (lock && s->lock)
-		fprintf(out, ", %s", name_lock(name, sizeof(name), s->lock));
+	if (lock && s->lock) {
+		/* the cause has said that it is a lock */
+		name_lock(name, sizeof(name), s->lock);
+		bool said = !strncmp(name, "a lock", 6);
+		fprintf(out, "%s%s", said ? "" : ", ", said ? name + 6 : name);
+	}
 	if (!s->holders.n) {
 		if (lock)
 			fputs(", which nobody held", out);

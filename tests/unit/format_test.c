@@ -314,12 +314,51 @@ static void test_text_healthy(void **state)
 	struct scene *s = scene_make(0, NULL);
 	s->verdict.processes.n = 1;
 	char *text = scene_write(s, "text", &plain);
-	assert_string_equal(
-		text, "whystall: uvicorn app:api, pid 4711, CPython 3.12.1, observed 12.4 s\n"
-		      "No stall of 20 ms or more in MainThread; the longest of 9,812 ticks took 3.1 ms.\n"
-		      "Record /var/tmp/a.whystall, nothing lost.\n");
+	assert_string_equal(text, "whystall: uvicorn app:api, pid 4711, CPython 3.12.1, observed 12.4 s\n"
+				  "No stall of 20 ms or more; the longest of 9,812 ticks took 3.1 ms.\n"
+				  "Record /var/tmp/a.whystall, nothing lost.\n");
 	free(text);
 	s->verdict.processes.n = 2;
+	scene_free(s);
+}
+
+/* What a wrapper script starts on the way is counted, not listed; an interpreter's process is listed. */
+static void test_text_helpers(void **state)
+{
+	(void)state;
+	struct scene *s = scene_make(0, NULL);
+	struct verdict_process *helper = &s->verdict.processes.at[1];
+	const struct obs_process *seen = helper->seen;
+	struct obs_process shell = {.pid = 4733, .command = "[\"sh\"]", .runtime = "native"};
+	helper->seen = &shell;
+	helper->threads.n = 0;
+	char *text = scene_write(s, "text", &plain);
+	assert_non_null(strstr(text, "\n1 other process without a stall.\n"));
+	assert_null(strstr(text, "pid 4733"));
+	free(text);
+	shell.runtime = "cpython";
+	text = scene_write(s, "text", &plain);
+	assert_non_null(strstr(text, "\npid 4733 (sh): no loop.\n"));
+	free(text);
+	helper->seen = seen;
+	scene_free(s);
+}
+
+/* A hundredth of the stalled time is not worth a line. */
+static void test_text_lesser(void **state)
+{
+	(void)state;
+	struct scene *s = scene_make(7, NULL);
+	struct verdict_loop *loop = &s->verdict.processes.at[0].loops.at[0];
+	struct verdict_cause *least = vec_push(&loop->causes);
+	*least = (struct verdict_cause){.cause = "cpu", .ns = 9 * MS, .share = 0.002, .stalls = 2};
+	char *text = scene_write(s, "text", &plain);
+	assert_null(strstr(text, "lesser"));
+	free(text);
+	loop->causes.at[loop->causes.n - 1].ns = 90 * MS;
+	text = scene_write(s, "text", &plain);
+	assert_non_null(strstr(text, "\nAnd 1 lesser cause, 90 ms in all.\n"));
+	free(text);
 	scene_free(s);
 }
 
@@ -602,10 +641,11 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text),	  cmocka_unit_test(test_text_healthy),
-		cmocka_unit_test(test_text_many), cmocka_unit_test(test_text_one_stall),
-		cmocka_unit_test(test_hostile),	  cmocka_unit_test(test_json),
-		cmocka_unit_test(test_full_disk), cmocka_unit_test(test_json_is_quick),
+		cmocka_unit_test(test_text),	     cmocka_unit_test(test_text_healthy),
+		cmocka_unit_test(test_text_helpers), cmocka_unit_test(test_text_lesser),
+		cmocka_unit_test(test_text_many),    cmocka_unit_test(test_text_one_stall),
+		cmocka_unit_test(test_hostile),	     cmocka_unit_test(test_json),
+		cmocka_unit_test(test_full_disk),    cmocka_unit_test(test_json_is_quick),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,10 +15,12 @@
 
 int arena_create(struct arena **out, const struct watch_options *options)
 {
-	int fd = memfd_create("whystall", MFD_CLOEXEC);
+	int fd = memfd_create("whystall", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, sizeof(struct arena))) {
+	/* whoever has it mapped would die of a SIGBUS if one of them made it shorter */
+	if (ftruncate(fd, sizeof(struct arena)) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
 		int error = errno;
 		close(fd);
 		return -error;

@@ -125,7 +125,6 @@ static void hold_event(struct watch *w, struct watch_thread *t, const struct are
 	struct watch_hold *h = vec_push(&p->holds);
 	h->lock = watch_lock_id(w, p, e->object, e->hook);
 	h->thread_id = holder ? holder->seen.id : 0;
-	h->thread = holder;
 	h->start = e->start;
 	h->end = e->time;
 }

@@ -16,7 +16,8 @@
 #include "watch_state.h"
 
 #define TRIES_ABSENT 12u /* looks for an interpreter that is not (yet) in the process, over about 20 s */
-#define NAME_TRIES 6u	 /* in quick succession; after that, and once it has one, every other second */
+#define FORGET_AFTER_NS NS
+#define NAME_TRIES 6u /* in quick succession; after that, and once it has one, every other second */
 
 void watch_note(struct watch *w, const char *sentence)
 {
@@ -177,6 +178,7 @@ static void thread_close(struct watch *w, struct watch_thread *t)
 		w->perf_open--;
 	}
 	t->perf = NULL;
+	t->perf_on = false;
 	free(t->perf_latest);
 	t->perf_latest = NULL;
 }
@@ -213,16 +215,21 @@ static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, b
 {
 	if (!t->live)
 		return;
+	uint32_t state = LOAD(t->slot->state);
+	/* else the thread gave it back itself, and it may be another's by now */
+	bool ours = (state == THREAD_LIVE || state == THREAD_ENDED) && LOAD(t->slot->serial) == t->serial;
 	if (t->loop)
 		watch_loop_cut(w, t, when, cut);
-	thread_totals(t);
+	if (ours)
+		thread_totals(t);
 	t->live = false;
 	t->seen.end_ns = when;
 	writer_put_thread(w->writer, &t->seen);
 	thread_close(w, t);
 	w->by_thread_slot[t->slot_index] = NULL;
 	/* the slot is the next thread's */
-	__atomic_store_n(&t->slot->state, THREAD_FREE, __ATOMIC_RELEASE);
+	if (ours)
+		__atomic_store_n(&t->slot->state, THREAD_FREE, __ATOMIC_RELEASE);
 }
 
 static void threads_end(struct watch *w, struct watch_proc *p, uint64_t when, bool cut);
@@ -350,15 +357,18 @@ static void process_new(struct watch *w, uint32_t index)
 static void thread_new(struct watch *w, uint32_t index)
 {
 	struct arena_thread *slot = &w->arena->thread[index];
-	if (slot->proc >= ARENA_PROCS || !w->by_proc_slot[slot->proc])
+	uint32_t proc = LOAD(slot->proc); /* once: it may change */
+	if (proc >= ARENA_PROCS || !w->by_proc_slot[proc])
 		return;
-	struct watch_proc *p = w->by_proc_slot[slot->proc];
+	struct watch_proc *p = w->by_proc_slot[proc];
 	struct watch_thread *t = NULL;
 	for (size_t i = 0; i < w->threads.n && !t; i++) /* an exec keeps the thread that made it */
 		if (!w->threads.at[i]->live && w->threads.at[i]->proc == p &&
 		    w->threads.at[i]->seen.tid == slot->tid)
 			t = w->threads.at[i];
-	if (!t) {
+	if (t) {
+		thread_close(w, t); /* what was opened while it had no slot */
+	} else {
 		t = xcalloc(1, sizeof *t);
 		*vec_push(&w->threads) = t;
 		t->seen.id = ++w->next_id;
@@ -445,6 +455,35 @@ static bool process_gone(struct watch_proc *p)
 	return poll(&fd, 1, 0) == 1;
 }
 
+/* An ended thread that no event still on its way can mean; the main thread may come back by an exec. */
+static bool thread_forgettable(struct watch *w, struct watch_thread *t)
+{
+	int64_t cpu, delay;
+	if (t->live || (t->proc->live && t->seen.tid == t->proc->pid))
+		return false;
+	if (!t->seen.end_ns && t->proc->live) { /* it never had a slot */
+		int result = schedstat_read(t, &cpu, &delay);
+		if (result == -ESRCH || result == -ENOENT)
+			t->seen.end_ns = w->now;
+	}
+	return !t->proc->live || (t->seen.end_ns && t->seen.end_ns + FORGET_AFTER_NS < w->now);
+}
+
+static void threads_forget(struct watch *w)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < w->threads.n; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (!thread_forgettable(w, t)) {
+			w->threads.at[kept++] = t;
+			continue;
+		}
+		thread_close(w, t);
+		free(t);
+	}
+	w->threads.n = kept;
+}
+
 /* Once a second, and at the end: what changes slowly. */
 void watch_totals(struct watch *w)
 {
@@ -467,6 +506,7 @@ void watch_totals(struct watch *w)
 	for (size_t i = 0; i < w->procs.n; i++)
 		if (w->procs.at[i]->live && w->procs.at[i]->interp)
 			locks_tell(w, w->procs.at[i]);
+	threads_forget(w);
 }
 
 void watch_processes(struct watch *w)
@@ -485,6 +525,11 @@ void watch_processes(struct watch *w)
 		struct arena_thread *slot = &w->arena->thread[i];
 		uint32_t state = LOAD(slot->state);
 		struct watch_thread *t = w->by_thread_slot[i];
+		if (t && (state == THREAD_FREE ||
+			  (state == THREAD_LIVE && LOAD(slot->serial) != t->serial))) { /* self_end */
+			thread_end(w, t, w->now, false);
+			t = NULL;
+		}
 		if (!t && (state == THREAD_LIVE || state == THREAD_ENDED))
 			thread_new(w, i);
 	}

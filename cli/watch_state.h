@@ -24,8 +24,7 @@ struct watch_lock {
 
 struct watch_hold {
 	uint32_t lock;
-	struct watch_thread *thread; /* NULL: by a tid that is not known */
-	uint32_t thread_id;
+	uint32_t thread_id;  /* 0: by a tid that is not known */
 	uint64_t start, end; /* start 0: not seen */
 };
 
@@ -104,7 +103,7 @@ struct watch {
 	struct writer *writer;
 	struct watch_options options;
 	VEC(struct watch_proc *) procs;
-	VEC(struct watch_thread *) threads; /* live and dead, until nothing refers to them */
+	VEC(struct watch_thread *) threads; /* live, and those that ended a moment ago */
 	struct watch_proc *by_proc_slot[ARENA_PROCS];
 	struct watch_thread *by_thread_slot[ARENA_THREADS];
 	uint32_t next_id, next_stall; /* processes, threads, loops, locks share one count */

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""What a recorder that runs for days must not gather or mix up, and what a target must not do to it."""
+
+import json
+import subprocess
+
+from conftest import DEBIAN
+
+# Each holder has no slot when it is waited for, gets one as it lets the lock go, and gives it back at its end.
+HOLDERS = r"""
+#include <dirent.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+static void *hold(void *to)
+{
+	pthread_mutex_lock(&m);
+	write(*(int *)to, "", 1);
+	usleep(30000);
+	pthread_mutex_unlock(&m);
+	usleep(30000);
+	return to;
+}
+static int descriptors(void)
+{
+	char path[64];
+	int n = 0;
+	snprintf(path, sizeof path, "/proc/%d/fd", getppid());
+	DIR *d = opendir(path);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+int main(void)
+{
+	struct epoll_event v;
+	int e = epoll_create1(0), p[2];
+	char c;
+	pipe(p);
+	for (int i = 0; i < 5; i++)
+		epoll_wait(e, &v, 1, 2);
+	int before = descriptors();
+	for (int i = 0; i < 40; i++) {
+		pthread_t t;
+		pthread_create(&t, 0, hold, p + 1);
+		read(p[0], &c, 1);
+		pthread_mutex_lock(&m);
+		pthread_mutex_unlock(&m);
+		epoll_wait(e, &v, 1, 2);
+		pthread_join(t, 0);
+		epoll_wait(e, &v, 1, 2);
+	}
+	printf("%d\n", descriptors() - before);
+}
+"""
+
+SHORTEN = """
+import os, time
+there = f"/proc/{os.getppid()}/fd/"
+for name in os.listdir(there):
+    if "memfd:whystall" in os.readlink(there + name):
+        fd = os.open(there + name, os.O_RDWR)
+        try:
+            os.ftruncate(fd, 4096)
+        except PermissionError:
+            print("refused", flush=True)
+time.sleep(0.1)
+"""
+
+
+def run(binary, tmp_path, *command):
+    return subprocess.run([binary, "run", "-o", tmp_path / "r", "--", *command],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+def test_short_lived_threads_are_told_apart_and_leave_nothing(binary, tmp_path):
+    (tmp_path / "holders.c").write_text(HOLDERS)
+    subprocess.run(["gcc", "-w", "-pthread", "-o", tmp_path / "holders", tmp_path / "holders.c"], check=True)
+    done = run(binary, tmp_path, tmp_path / "holders")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 20
+    told = subprocess.run([binary, "report", "-f", "json", tmp_path / "r"], stdout=subprocess.PIPE, check=True)
+    process, = json.loads(told.stdout)["processes"]
+    holders = {h["tid"]: {stall["id"] for stall in process["stalls"] for s in stall["segments"]
+                          for other in s["holders"] if other["tid"] == h["tid"]}
+               for stall in process["stalls"] for s in stall["segments"] for h in s["holders"]}
+    assert len(holders) > 20
+    assert max(map(len, holders.values())) <= 2
+
+
+def test_nobody_can_shorten_the_shared_memory(binary, tmp_path):
+    done = run(binary, tmp_path, DEBIAN, "-c", SHORTEN)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr

@@ -19,7 +19,8 @@
 #define PERF_OPEN_MAX 6u
 #define PERF_HZ 400u
 #define PERF_FRESH_NS 12000000ull /* a native sample this old goes with the frames read now */
-#define WAITERS_MAX 8u		  /* looked at per look */
+#define PROVISIONAL_MAX 2048u
+#define WAITERS_MAX 8u /* looked at per look */
 
 int schedstat_read(struct watch_thread *t, int64_t *cpu, int64_t *delay)
 {
@@ -104,8 +105,11 @@ static void look_put(struct watch *w, struct watch_stall *s, struct raw_sample *
 	if (s->kept) {
 		raw->seen.stall = s->seen.id;
 		writer_add_sample(w->writer, raw);
-	} else {
+	} else if (s->provisional.n < PROVISIONAL_MAX) {
 		*vec_push(&s->provisional) = *raw;
+	} else { /* what did not come back to its wait for so long is hardly a loop */
+		free(raw->frames);
+		free(raw->native);
 	}
 }
 

@@ -129,6 +129,20 @@ static char **environ_find(const char *name)
 	return NULL;
 }
 
+/* /proc is the recorder's, where it was found: what is it in which this process is another? A pid namespace
+ * of its own, whose pids mean strangers to the recorder. */
+static bool pid_known(int32_t pid)
+{
+	char stat[32];
+	const char *end;
+	int fd = sys_open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	long n = fd < 0 ? 0 : sys_pread(fd, stat, sizeof(stat) - 1, 0);
+	if (fd >= 0)
+		sys_close(fd);
+	stat[n > 0 ? n : 0] = 0;
+	return text_number(stat, &end) == pid;
+}
+
 static bool arena_start(char **variable)
 {
 	const char *value = *variable + sizeof(ARENA_ENV "=") - 1;
@@ -141,7 +155,8 @@ static bool arena_start(char **variable)
 	int32_t pid = (int32_t)sys_call(SYS_getpid, 0, 0, 0, 0);
 	uint32_t *alive = alive_map();
 	shim.main_tid = tid;
-	if (!alive || (tid_field() && tid_field() != tid) || tid_read() != tid || !clock_read()) {
+	if (!alive || !pid_known(pid) || (tid_field() && tid_field() != tid) || tid_read() != tid ||
+	    !clock_read()) {
 		sys_call(SYS_munmap, a, sizeof(*a), 0, 0);
 		return false;
 	}

@@ -199,8 +199,11 @@ void proc_child(void)
 	shim.epoch++;
 	shim.main_tid = tid;
 	memset(&self, 0, sizeof(self));
-	/* A raw clone() leaves the parent's tid in glibc's books: then we do not know who we are. */
-	if (!tid || (known && tid == old->tid) || tid == parent->pid || shim.arena->off ||
+	/* A raw clone() leaves the parent's tid in glibc's books: then we do not know who we are. 1 is the
+	 * first of a pid namespace of its own, whose pids mean strangers to the recorder. */
+	if (tid == 1)
+		shim.arena = NULL; /* for its children too */
+	if (!tid || tid == 1 || (known && tid == old->tid) || tid == parent->pid || shim.arena->off ||
 	    shim.arena->alone || !proc_claim(parent, tid, parent->pid)) {
 		release(*shim.alive, ALIVE_OFF);
 		return;

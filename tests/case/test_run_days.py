@@ -4,6 +4,8 @@
 import json
 import subprocess
 
+import pytest
+
 from conftest import DEBIAN
 
 # Each holder has no slot when it is waited for, gets one as it lets the lock go, and gives it back at its end.
@@ -94,3 +96,14 @@ def test_short_lived_threads_are_told_apart_and_leave_nothing(binary, tmp_path):
 def test_nobody_can_shorten_the_shared_memory(binary, tmp_path):
     done = run(binary, tmp_path, DEBIAN, "-c", SHORTEN)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+
+
+def test_a_pid_namespace_is_not_taken_for_strangers(binary, tmp_path):
+    """Its pids are other processes' outside: nothing is said rather than that of process 1."""
+    if subprocess.run(["unshare", "-fp", "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no pid namespaces here")
+    inner = f"import os, subprocess; print(os.getpid()); subprocess.run(['{DEBIAN}', '-c', 'import time; time.sleep(0.1)'])"
+    done = run(binary, tmp_path, "unshare", "-fp", DEBIAN, "-c", inner)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    told = subprocess.run([binary, "report", "-f", "json", tmp_path / "r"], stdout=subprocess.PIPE, check=True)
+    assert [p["command"][0] for p in json.loads(told.stdout)["processes"]] == ["unshare"]

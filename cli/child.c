@@ -11,12 +11,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "util.h"
+
+#define FILES_MAX 16384
 
 static const int passed_on[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM,  SIGUSR1, SIGUSR2, SIGALRM,	 SIGVTALRM,
 				SIGPROF, SIGCONT, SIGTSTP, SIGWINCH, SIGIO,   SIGURG,  SIGPWR,	 SIGTTIN,
@@ -44,6 +47,19 @@ static void library_signals(bool restore)
 	}
 }
 
+/* A descriptor for each thread and process that is watched; the command gets its own limit back. */
+static struct rlimit files;
+
+static void files_raise(void)
+{
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		files.rlim_max = 0;
+	struct rlimit more = {.rlim_cur = files.rlim_max < FILES_MAX ? files.rlim_max : FILES_MAX,
+			      .rlim_max = files.rlim_max};
+	if (more.rlim_cur > files.rlim_cur)
+		setrlimit(RLIMIT_NOFILE, &more);
+}
+
 int child_prepare(struct child *c)
 {
 	sigset_t set;
@@ -61,6 +77,7 @@ int child_prepare(struct child *c)
 	struct sigaction now = {.sa_handler = SIG_DFL};
 	sigaction(SIGCHLD, &now, &childs);
 	library_signals(false);
+	files_raise();
 	interrupt_ignored = !sigaction(SIGINT, NULL, &now) && now.sa_handler == SIG_IGN;
 	if (sigprocmask(SIG_BLOCK, &set, &before))
 		return -errno;
@@ -90,6 +107,8 @@ int child_start(struct child *c, char *const argv[], const char *const set[])
 		environment_set(set);
 		sigaction(SIGCHLD, &childs, NULL);
 		library_signals(true);
+		if (files.rlim_max)
+			setrlimit(RLIMIT_NOFILE, &files);
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		execvp(argv[0], argv);
 		error = errno;

@@ -162,21 +162,23 @@ void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall
 }
 
 /* CPU and run-queue time of the loop thread over a stall that has just ended: the scheduler's counts since it
- * was last seen asleep, if the thread did next to nothing else in between. */
+ * was last seen asleep. Where whystall itself had no CPU for a while, other ticks lie in between: then the
+ * CPU time is the most that the stall can have had, so that lack of CPU is told too little rather than too
+ * much. */
 static void stall_cpu(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
 	struct watch_loop *l = t->loop;
-	uint64_t length = s->seen.end_ns - s->seen.start_ns, tick = LOAD(t->slot->tick_start);
-	uint64_t busy = LOAD(t->slot->tick_ns) - l->busy_of_base;
-	int64_t cpu, delay;
+	int64_t length = (int64_t)(s->seen.end_ns - s->seen.start_ns), cpu, delay;
+	uint64_t busy = LOAD(t->slot->tick_ns) - l->busy_of_base, tick = LOAD(t->slot->tick_start);
 	s->seen.cpu_ns = s->seen.delay_ns = -1;
 	if (tick && tick < w->now)
 		busy += w->now - tick;
-	if (l->cpu_base < 0 || !t->live || busy > length + length / 20 + NS / 1000 ||
-	    schedstat_read(t, &cpu, &delay))
+	if (l->cpu_base < 0 || !t->live || busy > 4 * (uint64_t)length || schedstat_read(t, &cpu, &delay))
 		return;
-	s->seen.cpu_ns = cpu - l->cpu_base;
-	s->seen.delay_ns = delay - l->delay_base;
+	cpu -= l->cpu_base;
+	delay -= l->delay_base;
+	s->seen.cpu_ns = cpu < length ? cpu : length;
+	s->seen.delay_ns = delay < length - s->seen.cpu_ns ? delay : length - s->seen.cpu_ns;
 }
 
 static void stall_finalize(struct watch *w, struct watch_thread *t, struct watch_stall *s)
@@ -297,9 +299,11 @@ static void tick_follow(struct watch *w, struct watch_thread *t, uint64_t tick)
 		return;
 	bool first = !s->kept;
 	stall_keep(w, t, s);
-	if (s->kept && (first || w->now >= s->finalize_after + PUT_EVERY_NS)) {
+	/* a stall of very many waits takes long to put together: less often then */
+	if (s->kept && (first || w->now >= s->finalize_after + PUT_EVERY_NS + 20 * s->put_ns)) {
 		watch_stall_put(w, t, s);
 		s->finalize_after = w->now;
+		s->put_ns = now_ns() - w->now;
 	}
 }
 

@@ -57,7 +57,8 @@ struct watch_stall {
 	uint64_t finalize_after;
 	VEC(struct raw_sample) provisional; /* looks taken before it was kept */
 	uint64_t next_look;
-	bool sure; /* a tick of what was a loop by then */
+	uint64_t put_ns; /* what the last put of it cost */
+	bool sure;	 /* a tick of what was a loop by then */
 };
 
 struct watch_loop {

@@ -275,9 +275,8 @@ static struct obs_hold *holds_ordered(const struct judge *j, const struct span *
 	return at;
 }
 
-static void holder_finish(const struct judge *j, struct holder *h, const struct holder_votes *v)
+static void holder_finish(struct holder *h, const struct holder_votes *v)
 {
-	(void)j;
 	votes_result(&v->votes, &h->culprit, &h->stack);
 	uint64_t most = 0;
 	for (unsigned run = RUN_RUNNING; run <= RUN_RUNNABLE; run++)
@@ -326,7 +325,7 @@ void blame_holders(const struct judge *j, const struct span *span, struct segmen
 		at = end;
 	}
 	for (size_t k = 0; k < segment->holders.n; k++)
-		holder_finish(j, &segment->holders.at[k], &all.at[k]);
+		holder_finish(&segment->holders.at[k], &all.at[k]);
 	if (segment->holders.n > 1)
 		qsort(segment->holders.at, segment->holders.n, sizeof *segment->holders.at, holder_order);
 	if (segment->holders.n)

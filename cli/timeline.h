@@ -10,7 +10,7 @@
 /* A record with its indexes, and the stall that is being judged. */
 struct judge {
 	const struct observations *seen;
-	uint32_t *thread_at, *lock_at, *process_at; /* by id: position + 1, 0: none */
+	uint32_t *thread_at, *lock_at; /* by id: position + 1, 0: none */
 	uint32_t id_max;
 	const struct obs_stall *stall;
 	uint32_t loop_thread;

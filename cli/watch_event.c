@@ -166,7 +166,7 @@ static void event_take(struct watch *w, struct watch_thread *t, const struct are
 		watch_tick_event(w, t, e);
 		break;
 	case EV_READY:
-		watch_ready_event(w, t, e);
+		watch_ready_event(t, e);
 		break;
 	case EV_LOOP_END:
 		watch_loop_end_event(w, t);

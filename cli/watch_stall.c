@@ -224,9 +224,8 @@ void watch_tick_event(struct watch *w, struct watch_thread *t, const struct aren
 	stall_end(w, t, &missed, e->time);
 }
 
-void watch_ready_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
+void watch_ready_event(struct watch_thread *t, const struct arena_event *e)
 {
-	(void)w;
 	if (!t->loop || !t->loop->ended.n)
 		return;
 	struct watch_stall *s = &t->loop->ended.at[t->loop->ended.n - 1];

@@ -111,7 +111,6 @@ struct watch {
 	uint64_t start_ns;
 	uint64_t now;	  /* of this look */
 	uint64_t slow_at; /* next second-by-second work */
-	uint64_t slow_serial;
 	unsigned perf_open;
 	uint64_t lost_events, suppressed;
 	VEC(const char *) notes;
@@ -153,7 +152,7 @@ void watch_loops(struct watch *);
 void watch_loop_put(struct watch *, struct watch_thread *);
 void watch_tick_event(struct watch *, struct watch_thread *, const struct arena_event *);
 void watch_loop_end_event(struct watch *, struct watch_thread *);
-void watch_ready_event(struct watch *, struct watch_thread *, const struct arena_event *);
+void watch_ready_event(struct watch_thread *, const struct arena_event *);
 void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
 void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);
 

@@ -35,7 +35,7 @@ static void gil_explain(const struct verdict_process *p, const struct verdict_lo
 		v->advice = xstrdup("Run it again with a higher --rate.");
 		return;
 	}
-	const char *own = v->culprit.native ? v->culprit.native : NULL;
+	const char *own = v->culprit.native;
 	if (intervals >= 4 && v->holder_run == RUN_BLOCKED) {
 		v->why = xprintf("It kept the GIL for %s at a time, %llu switch intervals, while it was "
 				 "itself blocked in %s.",

@@ -94,7 +94,11 @@ def test_short_lived_threads_are_told_apart_and_leave_nothing(binary, tmp_path):
 
 
 def test_nobody_can_shorten_the_shared_memory(binary, tmp_path):
-    done = run(binary, tmp_path, DEBIAN, "-c", SHORTEN)
+    for _ in range(5):  # a descriptor of the recorder may be closed between its listing and its look
+        done = run(binary, tmp_path, DEBIAN, "-c", SHORTEN)
+        if "FileNotFoundError" not in done.stderr:
+            break
+        (tmp_path / "r").unlink(missing_ok=True)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
 
 

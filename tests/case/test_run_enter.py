@@ -168,7 +168,7 @@ def test_a_place_that_ld_so_cannot_name(binary, tmp_path):
         place.mkdir()
         for file in ("whystall", "libwhystall.so"):
             shutil.copy2(os.path.join(os.path.dirname(binary), file), place / file)
-        done = subprocess.run([place / "whystall", "run", "-o", tmp_path / "r", "--", sys.executable, "-c", "print(1)"],
+        done = subprocess.run([place / "whystall", "run", "-o", tmp_path / "r", "--", sys.executable, "-c", "import time; time.sleep(0.7); print(1)"],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert (done.stdout, done.returncode) == ("1\n", 0)
         assert "ld.so" not in done.stderr and "CPython" in done.stderr

@@ -12,6 +12,7 @@
  */
 #include <Python.h>
 #include <frameobject.h>
+#include <structmember.h>
 #if PY_VERSION_HEX < 0x030b0000
 #include <opcode.h>
 #endif
@@ -48,6 +49,41 @@ typedef struct {
 #else
 typedef PyModuleObject module_object;
 #endif
+/* Modules/_threadmodule.c, 3.8 to 3.13 */
+typedef struct {
+	PyObject_HEAD PyThread_type_lock lock_lock;
+} lock_object;
+typedef struct {
+	PyObject_HEAD PyThread_type_lock rlock_lock;
+	unsigned long rlock_owner, rlock_count;
+} rlock_object;
+/* Modules/_queuemodule.c, 3.8 to 3.12 */
+typedef struct {
+	PyObject_HEAD PyThread_type_lock lock;
+} simplequeue_object;
+/* Modules/_multiprocessing/semaphore.c, 3.8 to 3.13 */
+typedef struct {
+	PyObject_HEAD void *handle;
+	unsigned long last_tid;
+	int count, maxvalue, kind;
+} semlock_object;
+/* Modules/_io/bufferedio.c and textio.c, 3.8 to 3.13 */
+typedef struct {
+	PyObject_HEAD PyObject *raw;
+	int ok, detached, readable, writable;
+	char finalizing;
+	int fast_closed_checks;
+	long long abs_pos;
+	char *buffer;
+	long long pos, raw_pos, read_end, write_pos, write_end;
+	PyThread_type_lock lock;
+	volatile unsigned long owner;
+} buffered_object;
+typedef struct {
+	PyObject_HEAD int ok, detached;
+	Py_ssize_t chunk_size;
+	PyObject *buffer;
+} textio_object;
 /* Objects/descrobject.c and Objects/funcobject.c: property, classmethod and staticmethod begin with what they
  * wrap */
 struct wrapper_object {
@@ -326,6 +362,61 @@ static void print_objects(void)
 #endif
 }
 
+/* What a frame's variables and a code's names are called, and the objects that contain a lock. */
+static void print_names(void)
+{
+	OFFSET(code_names, PyCodeObject, co_names);
+	OFFSET(code_stacksize, PyCodeObject, co_stacksize);
+#if PY_VERSION_HEX >= 0x030b0000
+	OFFSET(code_nlocalsplus, PyCodeObject, co_nlocalsplus);
+	OFFSET(code_localsplusnames, PyCodeObject, co_localsplusnames);
+	ABSENT(code_varnames);
+	ABSENT(code_cellvars);
+	ABSENT(code_freevars);
+#else
+	ABSENT(code_nlocalsplus);
+	ABSENT(code_localsplusnames);
+	OFFSET(code_varnames, PyCodeObject, co_varnames);
+	OFFSET(code_cellvars, PyCodeObject, co_cellvars);
+	OFFSET(code_freevars, PyCodeObject, co_freevars);
+#endif
+	OFFSET(cell_ref, PyCellObject, ob_ref);
+	OFFSET(cfunction_self, PyCFunctionObject, m_self);
+	OFFSET(list_items, PyListObject, ob_item);
+	OFFSET(type_name, PyTypeObject, tp_name);
+	OFFSET(member_definition, PyMemberDescrObject, d_member);
+	OFFSET(definition_name, PyMemberDef, name);
+	OFFSET(definition_offset, PyMemberDef, offset);
+}
+
+static void print_locks(void)
+{
+#if PY_VERSION_HEX < 0x030e0000
+	OFFSET(lock_lock, lock_object, lock_lock);
+	OFFSET(rlock_lock, rlock_object, rlock_lock);
+	OFFSET(rlock_owner, rlock_object, rlock_owner);
+	OFFSET(rlock_count, rlock_object, rlock_count);
+	OFFSET(semlock_handle, semlock_object, handle);
+	OFFSET(buffered_lock, buffered_object, lock);
+	OFFSET(buffered_owner, buffered_object, owner);
+	OFFSET(textio_buffer, textio_object, buffer);
+#else
+	ABSENT(lock_lock);
+	ABSENT(rlock_lock);
+	ABSENT(rlock_owner);
+	ABSENT(rlock_count);
+	ABSENT(semlock_handle);
+	ABSENT(buffered_lock);
+	ABSENT(buffered_owner);
+	ABSENT(textio_buffer);
+#endif
+#if PY_VERSION_HEX < 0x030d0000
+	OFFSET(simplequeue_lock, simplequeue_object, lock);
+#else
+	ABSENT(simplequeue_lock);
+#endif
+}
+
 /* Where _Py_DebugOffsets, which a live process publishes, keeps the same offsets (3.13 and later). */
 static void print_debug(void)
 {
@@ -380,6 +471,8 @@ int main(void)
 	print_unicode();
 	print_dict();
 	print_objects();
+	print_names();
+	print_locks();
 	print_debug();
 	printf("},\n");
 	return 0;

@@ -80,6 +80,17 @@ struct python_layout {
 	int tuple_items, bytes_data, module_dict;
 	int int_size, int_size_shift, int_digits;
 
+	int code_names, code_stacksize;
+	int code_nlocalsplus, code_localsplusnames;	 /* from 3.11 on */
+	int code_varnames, code_cellvars, code_freevars; /* to 3.10 */
+	int cell_ref, cfunction_self, list_items;
+	int type_name, member_definition, definition_name, definition_offset;
+
+	/* Objects that contain a lock: the address of a semaphore, to 3.13. */
+	int lock_lock, rlock_lock, rlock_owner, rlock_count;
+	int semlock_handle, buffered_lock, buffered_owner, textio_buffer;
+	int simplequeue_lock; /* to 3.12 */
+
 	int debug_size, debug_version, debug_free_threaded;
 #define FIELD(name) int debug_##name;
 	PYTHON_DEBUG_FIELDS(FIELD)

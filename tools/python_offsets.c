@@ -134,6 +134,31 @@ static void print_runtime(void)
 #endif
 }
 
+/* The cycle collector's state: in the interpreter from 3.9 on. Which generation is being collected is not
+ * written down, but collecting one sets its count to 0 and raises the next one's (Modules/gcmodule.c,
+ * collect); 3.14 counts otherwise. */
+static void print_collector(void)
+{
+#if PY_VERSION_HEX >= 0x03090000
+	ABSENT(runtime_gc);
+	OFFSET(interp_gc, PyInterpreterState, gc);
+#else
+	OFFSET(runtime_gc, _PyRuntimeState, gc);
+	ABSENT(interp_gc);
+#endif
+	put("gc_size", (long)sizeof(struct _gc_runtime_state));
+	OFFSET(gc_collecting, struct _gc_runtime_state, collecting);
+#if PY_VERSION_HEX >= 0x030e0000
+	ABSENT(gc_middle_count);
+	ABSENT(gc_full_count);
+	ABSENT(gc_long_lived);
+#else
+	OFFSET(gc_middle_count, struct _gc_runtime_state, generations[1].count);
+	OFFSET(gc_full_count, struct _gc_runtime_state, generations[2].count);
+	OFFSET(gc_long_lived, struct _gc_runtime_state, long_lived_total);
+#endif
+}
+
 static void print_thread(void)
 {
 	put("tstate_size", (long)sizeof(PyThreadState));
@@ -436,6 +461,9 @@ static void print_debug(void)
 	DEBUG(interp_threads, interpreter_state.threads_head);
 	DEBUG(interp_modules, interpreter_state.imports_modules);
 	DEBUG(interp_gil, interpreter_state.ceval_gil);
+	DEBUG(interp_gc, interpreter_state.gc);
+	DEBUG(gc_size, gc.size);
+	DEBUG(gc_collecting, gc.collecting);
 	DEBUG(tstate_size, thread_state.size);
 	DEBUG(tstate_next, thread_state.next);
 	DEBUG(tstate_interp, thread_state.interp);
@@ -465,6 +493,7 @@ int main(void)
 	printf("\t.free_threaded = 0,\n");
 #endif
 	print_runtime();
+	print_collector();
 	print_thread();
 	print_frame();
 	print_code();

@@ -26,7 +26,8 @@ enum python_attributes {
 /* clang-format off */
 #define PYTHON_DEBUG_FIELDS(FIELD)                                                                              \
 	FIELD(runtime_interpreters_head)                                                                        \
-	FIELD(interp_next) FIELD(interp_threads) FIELD(interp_modules) FIELD(interp_gil)                        \
+	FIELD(interp_next) FIELD(interp_threads) FIELD(interp_modules) FIELD(interp_gil) FIELD(interp_gc)       \
+	FIELD(gc_size) FIELD(gc_collecting)                                                                     \
 	FIELD(tstate_size) FIELD(tstate_next) FIELD(tstate_interp) FIELD(tstate_current_frame)                  \
 	FIELD(tstate_thread_id) FIELD(tstate_native_thread_id) FIELD(tstate_datastack_chunk)                    \
 	FIELD(frame_back) FIELD(frame_code) FIELD(frame_instruction) FIELD(frame_owner)                         \
@@ -43,6 +44,8 @@ struct python_layout {
 	int interp_gil, interp_modules, interp_next, interp_threads;
 	int interp_trampoline; /* 3.12: the code object of the evaluation loop's own frames */
 	int gil_interval, gil_last_holder, gil_locked, gil_cond, gil_switch_cond, gil_enabled;
+	int runtime_gc, interp_gc; /* the cycle collector's state: the process', or each interpreter's */
+	int gc_size, gc_collecting, gc_middle_count, gc_full_count, gc_long_lived;
 
 	int tstate_size, tstate_next, tstate_interp, tstate_thread_id, tstate_native_thread_id;
 	int tstate_datastack_chunk, tstate_datastack_top;

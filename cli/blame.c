@@ -221,7 +221,7 @@ static void hold_vote(const struct judge *j, struct holder_votes *v, uint64_t st
 		const struct obs_sample *s = &j->samples[i];
 		if (s->thread != v->thread || s->time_ns < start || s->time_ns > end)
 			continue;
-		v->run_ns[s->run <= RUN_RUNNABLE ? s->run : 0]++;
+		v->run_ns[s->run <= RUN_RUNNABLE ? s->run : RUN_BLOCKED]++;
 		if (s->run == RUN_BLOCKED)
 			v->blocked = s;
 		if (s->delay_ns >= 0) {

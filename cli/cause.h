@@ -11,10 +11,13 @@
 #include "verdict.h"
 
 enum span_kind {
-	SPAN_LOCK,     /* waited for a lock: wait is set */
-	SPAN_CALL,     /* was in a call that blocks */
-	SPAN_RUNNING,  /* had a CPU */
-	SPAN_RUNNABLE, /* wanted one */
+	SPAN_LOCK,	 /* waited for a lock: wait is set */
+	SPAN_CALL,	 /* was in a call that blocks */
+	SPAN_RUNNING,	 /* had a CPU */
+	SPAN_COLLECTING, /* had one, for its runtime's cycle collector */
+	SPAN_RUNNABLE,	 /* wanted one */
+	SPAN_FAULT,	 /* blocked in page faults */
+	SPAN_STOPPED,	 /* by a signal or a debugger */
 	SPAN_UNKNOWN,
 };
 
@@ -23,7 +26,7 @@ struct span {
 	uint64_t start_ns, end_ns;
 	const struct obs_wait *wait; /* NULL: of a call that only looks saw */
 	const struct obs_lock *lock;
-	const char *syscall, *target; /* SPAN_CALL */
+	const char *syscall, *target; /* SPAN_CALL; target also SPAN_FAULT */
 };
 
 struct judge; /* stall.c's: what the causes ask the observations through */

@@ -14,9 +14,13 @@ enum frame_origin {
 	ORIGIN_PACKAGE = 2, /* an installed package: site-packages, dist-packages */
 	ORIGIN_RUNTIME =
 		3, /* the standard library, frozen modules; native: the interpreter, libc, ld.so, vDSO */
-	ORIGIN_DISPATCH = 4, /* the interpreter's call trampolines and abstract-object dispatchers */
+	ORIGIN_DISPATCH = 4,  /* the interpreter's call trampolines and abstract-object dispatchers */
+	ORIGIN_COLLECTOR = 6, /* the interpreter's cycle collector */
 	ORIGIN_EVAL = 5, /* the interpreter's evaluation loop (merged away where Python frames are known) */
 };
+
+/* Whether a thread ran its runtime's cycle collector, and over what: SOME where that is not known. */
+enum collects { COLLECTS_NOT = 1, COLLECTS_YOUNG, COLLECTS_MIDDLE, COLLECTS_FULL, COLLECTS_SOME };
 
 struct frame {
 	enum frame_kind kind;

@@ -17,6 +17,11 @@
 
 struct interp; /* one runtime in one process; the module's own */
 
+struct interp_collection {
+	enum collects what; /* 0: not known */
+	int objects;	    /* that survived the last full collection, 0: not known */
+};
+
 /* The addresses that record/arena.h's struct arena_lock wants. */
 struct interp_lock {
 	uint64_t freed, taken;
@@ -56,6 +61,10 @@ struct interp_ops {
 	int (*stack)(struct interp *, struct interp_thread thread, struct stack *out);
 	/* The runtime's name of a thread ("ThreadPoolExecutor-0_0"). 0, -ENOENT: it has none (yet). */
 	int (*thread_name)(struct interp *, struct interp_thread thread, char *buf, size_t size);
+
+	/* Does the thread run the runtime's cycle collector now? 0; -ENOENT: no such thread; -EAGAIN: torn.
+	 */
+	int (*collects)(struct interp *, struct interp_thread thread, struct interp_collection *out);
 
 	/* Does this native symbol, in this module (base name), run the runtime's frames (an evaluation loop),
 	 * or is it one of its call trampolines or abstract-object dispatchers? Else the origin that fits:

@@ -135,6 +135,10 @@ const struct frame *stack_native_of(const struct frame *const *frames, int n, in
 {
 	if (python_index < 0 || python_index >= n)
 		return NULL;
+	/* a collection is called by whatever happened to need memory */
+	for (int i = python_index - 1; i >= 0 && frames[i]->kind == FRAME_NATIVE; i--)
+		if (frames[i]->origin == ORIGIN_COLLECTOR && has_symbol(frames[i]))
+			return frames[i];
 	for (int i = python_index - 1; i >= 0 && frames[i]->kind == FRAME_NATIVE; i--) {
 		if (frames[i]->origin == ORIGIN_DISPATCH)
 			continue;

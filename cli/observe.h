@@ -17,8 +17,11 @@
 
 /* Stored: append only, never renumber. */
 enum lock_kind { LOCK_GIL = 1, LOCK_MUTEX, LOCK_RWLOCK, LOCK_SEM, LOCK_COND, LOCK_FUTEX };
-enum thread_run { RUN_RUNNING = 1, RUN_BLOCKED, RUN_RUNNABLE }; /* of a sample */
-enum wait_what { WAIT_LOCK = 1, WAIT_CALL };
+/* Of a sample. STOPPED: by a signal or a debugger; FAULTING: blocked, but in no system call. */
+enum thread_run { RUN_RUNNING = 1, RUN_BLOCKED, RUN_RUNNABLE, RUN_STOPPED, RUN_FAULTING };
+/* STOPPED: by a signal or a debugger; it may lie within, or around, waits of other kinds, and then counts
+ * instead of them. FAULT: blocked in a page fault, exactly as long as that. */
+enum wait_what { WAIT_LOCK = 1, WAIT_CALL, WAIT_STOPPED, WAIT_FAULT };
 enum backend { BACKEND_PRELOAD = 1, BACKEND_EBPF, BACKEND_MIXED };
 
 struct obs_capture {
@@ -46,6 +49,8 @@ struct obs_process {
 	enum backend backend;
 	uint64_t start_ns, end_ns; /* end_ns 0: runs */
 	const char *note; /* why less is known of it ("CPython 3.5 is not supported: ..."), or NULL */
+	/* CPU time that its cgroup may use in each period; 0 or negative: no quota, or not known */
+	double quota_s, quota_period_s;
 };
 
 struct obs_thread {
@@ -78,6 +83,10 @@ struct obs_stall {
 	int64_t ready_after;	  /* -1: not known */
 	uint64_t lost;		  /* events of this process lost meanwhile */
 	int64_t cpu_ns, delay_ns; /* of the loop thread in the stall (schedstat), -1: not known */
+	int64_t faults;		  /* major page faults of the loop thread, -1: not known */
+	/* by how much the cgroup's own count of throttled time (of all its CPUs) and of throttled periods
+	 * rose; -1: not known */
+	int64_t throttled_ns, throttled_periods;
 };
 
 /* What a loop waits for in pthread_join: a LOCK_FUTEX of this name, held by the thread. */
@@ -90,7 +99,7 @@ struct obs_lock {
 	const char *name; /* NULL */
 };
 
-/* The loop thread waited within a stall: for a lock, or in a call. In order of time, not overlapping. */
+/* The loop thread waited within a stall, in order of time. Those for locks and in calls do not overlap. */
 struct obs_wait {
 	uint32_t stall;
 	enum wait_what what;
@@ -99,7 +108,7 @@ struct obs_wait {
 	uint32_t owner;	     /* thread that had it when the wait began, 0: not known or nobody */
 	bool self_owned;     /* WAIT_LOCK: the waiter itself took it last (Event, Queue, Future) */
 	const char *syscall; /* WAIT_CALL */
-	const char *target;  /* file, peer or pid, NULL */
+	const char *target;  /* file, peer or pid, NULL; WAIT_FAULT: the file mapped */
 };
 
 /* Another thread had the lock during such a wait. */
@@ -118,6 +127,9 @@ struct obs_sample {
 	uint32_t stack;		      /* 0: none */
 	int64_t cpu_ns, delay_ns;     /* of the thread, since its birth, at this instant; -1: not known */
 	bool native;		      /* the native stack was read too */
+	int64_t faults;		      /* major page faults since its birth, -1: not known */
+	enum collects collects;	      /* 0: not known */
+	int gc_objects; /* container objects that survived the last full collection; 0: not known */
 };
 
 /* A record, read. Arrays are sorted: by id; waits, holds and samples by (stall, start or time). */

@@ -10,11 +10,12 @@
 
 static const char *const backends[] = {"preload", "ebpf", "mixed", NULL};
 static const char *const lock_kinds[] = {"gil", "mutex", "rwlock", "sem", "cond", "futex", NULL};
-static const char *const runs[] = {"running", "blocked", "runnable", NULL};
-static const char *const whats[] = {"lock", "call", NULL};
+static const char *const runs[] = {"running", "blocked", "runnable", "stopped", "faulting", NULL};
+static const char *const whats[] = {"lock", "call", "stopped", "fault", NULL};
+static const char *const collects[] = {"not", "young", "middle", "full", "some", NULL};
 static const char *const gil_known[] = {"all", "contended", NULL};
 static const char *const frame_kinds[] = {"python", "native", "kernel", "js", "ruby", NULL};
-static const char *const origins[] = {"user", "package", "runtime", "dispatch", "eval", NULL};
+static const char *const origins[] = {"user", "package", "runtime", "dispatch", "eval", "collector", NULL};
 
 /* clang-format off */
 
@@ -81,6 +82,8 @@ static const struct column process[] = {
 	COLUMN(COUNT, T, start_ns, start_ns, NULL),
 	COLUMN(END0, T, end_ns, end_ns, "NULL: it ran on"),
 	COLUMN(TEXT0, T, note, note, "why less is known of it"),
+	COLUMN(REAL0, T, quota_s, quota_s, "CPU time that its cgroup may use in each period; NULL: no quota"),
+	COLUMN(REAL0, T, quota_period_s, quota_period_s, NULL),
 };
 #undef T
 #define T struct obs_thread
@@ -147,6 +150,9 @@ static const struct column stall[] = {
 	COLUMN(COUNT, T, lost, lost, "events of the process lost meanwhile"),
 	COLUMN(COUNT0, T, cpu_ns, cpu_ns, "of the loop thread, during the stall"),
 	COLUMN(COUNT0, T, delay_ns, delay_ns, "it was ready to run but had no CPU"),
+	COLUMN(COUNT0, T, faults, faults, "major page faults of the loop thread"),
+	COLUMN(COUNT0, T, throttled_ns, throttled_ns, "throttled meanwhile, as the process's cgroup counts it: the sum of its CPUs"),
+	COLUMN(COUNT0, T, throttled_periods, throttled_periods, NULL),
 };
 #undef T
 #define T struct row_wait
@@ -160,7 +166,7 @@ static const struct column wait[] = {
 	REF(REF0, T, owner, wait.owner, THREAD, "had it when the wait began"),
 	COLUMN(BOOL, T, self_owned, wait.self_owned, "the waiter itself took it last (Event, Queue, Future)"),
 	COLUMN(TEXT0, T, syscall, wait.syscall, NULL),
-	COLUMN(TEXT0, T, target, wait.target, "file, peer or pid"),
+	COLUMN(TEXT0, T, target, wait.target, "file, peer or pid; of a fault, the file mapped"),
 };
 #undef T
 #define T struct row_hold
@@ -211,6 +217,9 @@ static const struct column sample[] = {
 	COLUMN(COUNT0, T, cpu_ns, cpu_ns, "of the thread since its birth"),
 	COLUMN(COUNT0, T, delay_ns, delay_ns, "ready to run but without a CPU, since its birth"),
 	COLUMN(BOOL, T, native, native, "the native stack was read too"),
+	COLUMN(COUNT0, T, faults, faults, "major page faults since its birth"),
+	ENUM(ENUM0, T, collects, collects, collects, "it ran the cycle collector, over which generation"),
+	COLUMN(INT0, T, gc_objects, gc_objects, "that survived the last full collection"),
 };
 #undef T
 

@@ -232,10 +232,16 @@ static void stall_sum(struct summing *s, uint32_t stall)
 		struct verdict_cause *c = sum_add(s, stall, segment->cause, &segment->culprit, segment->ns);
 		c->calls++;
 		c->lock = segment->lock;
-		if (segment->syscall && (!c->syscall || segment->ns > c->longest_hold_ns)) {
+		if ((segment->syscall || segment->target) &&
+		    ((!c->syscall && !c->target) || segment->ns > c->longest_hold_ns)) {
 			c->syscall = segment->syscall;
 			c->target = segment->target;
 		}
+		if (segment->collects > c->collects)
+			c->collects = segment->collects;
+		if (segment->gc_objects > c->gc_objects)
+			c->gc_objects = segment->gc_objects;
+		c->faults += segment->faults;
 		if (segment->ns > c->longest_hold_ns)
 			c->longest_hold_ns = segment->ns;
 	}

@@ -37,6 +37,9 @@ struct segment {
 	const char *syscall, *target;
 	const struct obs_lock *lock; /* NULL: none */
 	VEC(struct holder) holders;
+	enum collects collects; /* gc: the oldest generation seen */
+	int gc_objects;		/* gc: that had survived the last full collection, 0: not known */
+	uint32_t faults;	/* fault: major ones */
 };
 
 struct verdict_stall {
@@ -63,6 +66,9 @@ struct verdict_cause {
 	enum thread_run holder_run;
 	const char *holder_syscall, *holder_target;
 	uint32_t calls; /* segments: of a syscall, how many */
+	enum collects collects;
+	int gc_objects;
+	uint32_t faults;
 };
 
 /* A tick that was partly, or all, outside the loop. */

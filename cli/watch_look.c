@@ -143,7 +143,7 @@ static void look_thread(struct watch *w, struct watch_thread *t, struct watch_st
 			bool blocked_ok)
 {
 	struct watch_proc *p = t->proc;
-	struct raw_sample raw = {.seen = {.thread = t->seen.id, .cpu_ns = -1, .delay_ns = -1}, .ops = p->ops};
+	struct raw_sample raw = {.seen = {.thread = t->seen.id, .cpu_ns = -1, .delay_ns = -1, .faults = -1}, .ops = p->ops};
 	static struct stack stack; /* large, and only this thread looks */
 	uint64_t args[6] = {0};
 	raw.seen.time_ns = now_ns();
@@ -171,6 +171,7 @@ static void look_thread(struct watch *w, struct watch_thread *t, struct watch_st
 		native = perf_fresh(w, t);
 		perf_start(w, t);
 	}
+	watch_gc_look(t, &raw.seen);
 	if (native && !p->box)
 		p->box = writer_open_native(w->writer, p->pid);
 	schedstat_read(t, &raw.seen.cpu_ns, &raw.seen.delay_ns);

@@ -156,6 +156,10 @@ void watch_ready_event(struct watch_thread *, const struct arena_event *);
 void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
 void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);
 
+/* watch_gc.c */
+/* Whether the thread runs its interpreter's cycle collector now. */
+void watch_gc_look(struct watch_thread *, struct obs_sample *);
+
 /* watch_runner.c */
 void watch_runner(struct watch *, struct watch_thread *loop);
 

@@ -359,6 +359,7 @@ static const struct interp_ops python = {
 	.lock_holder = lock_holder,
 	.stack = python_stack,
 	.thread_name = python_thread_name,
+	.collects = python_collects,
 	.native_origin = python_native_origin,
 };
 PART(interp, interp_ops, python);

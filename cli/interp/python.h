@@ -173,12 +173,13 @@ void python_code_close(struct interp *py);
 int python_qualname(struct interp *py, const struct python_frame *frame, const struct python_frame *caller,
 		    uint64_t name, char *buf, size_t size);
 
-/* --- python_frame.c, python_thread.c, python_native.c --- */
+/* --- python_frame.c, python_thread.c, python_collect.c, python_native.c --- */
 int python_stack(struct interp *py, struct interp_thread thread, struct stack *out);
 void python_stack_close(struct interp *py);
 int python_thread_name(struct interp *py, struct interp_thread thread, char *buf, size_t size);
 /* The thread in /proc's numbers, from its thread state. */
 void python_thread_identify(struct interp *py, const unsigned char *state, struct interp_thread *out);
+int python_collects(struct interp *py, struct interp_thread thread, struct interp_collection *out);
 enum frame_origin python_native_origin(const char *symbol, const char *module);
 
 #endif

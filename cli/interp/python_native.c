@@ -20,6 +20,15 @@ static const struct rule rules[] = {
 	{"PyEval_EvalFrame", ORIGIN_EVAL},
 	{"_TAIL_CALL_*", ORIGIN_EVAL}, /* 3.14: one function for each instruction */
 
+	/* the collector: what an allocation, the evaluation loop (3.12 on) or gc.collect() calls */
+	{"gc_collect*", ORIGIN_COLLECTOR},
+	{"collect", ORIGIN_COLLECTOR}, /* to 3.8, with the next two */
+	{"collect_with_callback", ORIGIN_COLLECTOR},
+	{"collect_generations", ORIGIN_COLLECTOR},
+	{"_PyGC_Collect*", ORIGIN_COLLECTOR},
+	{"PyGC_Collect", ORIGIN_COLLECTOR},
+	{"_Py_RunGC", ORIGIN_COLLECTOR},
+
 	/* from a call to the callee */
 	{"_PyEval_Vector", ORIGIN_DISPATCH},
 	{"_PyEval_EvalCode*", ORIGIN_DISPATCH},

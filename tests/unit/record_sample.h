@@ -36,8 +36,8 @@ static const struct obs_capture sample_capture = {
 };
 static const struct obs_process sample_processes[] = {
 	{1, 4711, 4700, 7, "[\"uvicorn\", \"app:api\"]", "/usr/bin/python3", "cpython", "3.12.1", 0, 0.005,
-	 BACKEND_PRELOAD, 1000 * NS, 1050 * NS, "a note"},
-	{4, 4712, 4711, 8, "[]", NULL, NULL, NULL, -1, -1, BACKEND_EBPF, 1001 * NS, 0, NULL},
+	 BACKEND_PRELOAD, 1000 * NS, 1050 * NS, "a note", 0.05, 0.1},
+	{4, 4712, 4711, 8, "[]", NULL, NULL, NULL, -1, -1, BACKEND_EBPF, 1001 * NS, 0, NULL, -1, -1},
 };
 static const struct obs_thread sample_threads[] = {
 	{1, 1, 4711, 7, "MainThread", 1000 * NS, 1050 * NS, 123456789, 1, 10, 11, 12, 13, 14},
@@ -49,8 +49,8 @@ static const struct obs_lock sample_locks[] = {
 	{2, 1, LOCK_SEM, 8, NULL},
 };
 static const struct obs_stall sample_stalls[] = {
-	{1, 1, 1010 * NS, 1012 * NS, false, false, false, 37, 0, 100, 200},
-	{2, 1, 1020 * NS, 1021 * NS, true, true, true, -1, 9, -1, -1},
+	{1, 1, 1010 * NS, 1012 * NS, false, false, false, 37, 0, 100, 200, 3, 50, 2},
+	{2, 1, 1020 * NS, 1021 * NS, true, true, true, -1, 9, -1, -1, -1, -1, -1},
 };
 static const struct obs_wait sample_waits[] = {
 	{1, WAIT_LOCK, 1010 * NS, 1011 * NS, 1, 2, true, NULL, NULL},
@@ -88,7 +88,7 @@ static inline struct obs_loop *sample_loop(void)
 
 static inline struct obs_sample sample_sample(uint32_t stack)
 {
-	return (struct obs_sample){1, 2, 1010 * NS + 5, RUN_BLOCKED, "futex", "x", stack, 7, 8};
+	return (struct obs_sample){1, 2, 1010 * NS + 5, RUN_BLOCKED, "futex", "x", stack, 7, 8, true, 9, COLLECTS_FULL, 10};
 }
 
 /* Puts all of it; the caller commits and closes. 0 or -errno. */
@@ -113,7 +113,7 @@ static inline int sample_put(struct store *s)
 	err |= store_put_holds(s, 1, sample_holds, LENGTH(sample_holds));
 	struct obs_sample sample = sample_sample(store_stack(s, &sample_stack));
 	err |= store_add_sample(s, &sample);
-	sample = (struct obs_sample){2, 1, 1020 * NS, RUN_RUNNING, NULL, NULL, 0, -1, -1};
+	sample = (struct obs_sample){2, 1, 1020 * NS, RUN_STOPPED, NULL, NULL, 0, -1, -1, false, -1, 0, 0};
 	err |= store_add_sample(s, &sample);
 	return err;
 }

@@ -94,6 +94,7 @@ static void assert_processes_threads_loops(void)
 			    a->free_threaded == b->free_threaded);
 		assert_true(a->switch_interval_s == b->switch_interval_s && a->backend == b->backend);
 		assert_true(a->start_ns == b->start_ns && a->end_ns == b->end_ns && same(a->note, b->note));
+		assert_true(a->quota_s == b->quota_s && a->quota_period_s == b->quota_period_s);
 	}
 	assert_int_equal(o.threads.n, LENGTH(sample_threads));
 	for (size_t i = 0; i < o.threads.n; i++) {
@@ -128,6 +129,8 @@ static void assert_stalls(void)
 			    a->outside == b->outside);
 		assert_true(a->ready_after == b->ready_after && a->lost == b->lost);
 		assert_true(a->cpu_ns == b->cpu_ns && a->delay_ns == b->delay_ns);
+		assert_true(a->faults == b->faults && a->throttled_ns == b->throttled_ns &&
+			    a->throttled_periods == b->throttled_periods);
 	}
 	assert_int_equal(o.waits.n, 2);
 	for (size_t i = 0; i < 2; i++) {
@@ -153,7 +156,10 @@ static void assert_samples(void)
 		    a->run == b.run);
 	assert_true(same(a->syscall, b.syscall) && same(a->target, b.target) && a->stack == 1);
 	assert_true(a->cpu_ns == b.cpu_ns && a->delay_ns == b.delay_ns);
+	assert_true(a->native && a->faults == b.faults && a->collects == b.collects &&
+		    a->gc_objects == b.gc_objects);
 	a = &o.samples.at[1];
+	assert_true(a->run == RUN_STOPPED && !a->native && a->faults == -1 && !a->collects && !a->gc_objects);
 	assert_true(a->stack == 0 && a->cpu_ns == -1 && a->delay_ns == -1 && !a->syscall && !a->target);
 	assert_int_equal(o.stack_begin.n, 2);
 	assert_int_equal(o.stack_begin.at[1], 3);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What `run` and `attach` have in common: a record and its writer, opened before and closed after, and the
+ * report at the end. What fills it (the shim's arena or the probe's) is the watcher's.
+ */
+#ifndef WHYSTALL_RECORDING_H
+#define WHYSTALL_RECORDING_H
+
+#include <limits.h>
+
+#include "watch.h"
+
+struct recording {
+	/* set by the command */
+	const char *output;		      /* -o: the record, NULL: a new one in the default place */
+	const char *report, *format, *colour; /* --report FILE in -f's format */
+	bool silent;			      /* no summary */
+	struct watch_options options;
+
+	struct watch *watch; /* NULL: nothing is recorded (any more) */
+	struct writer *writer;
+	struct arena *arena;
+	int arena_fd; /* the shim's; -1: the arena is whystall's own */
+	struct obs_capture capture;
+	char record[PATH_MAX];
+	char lost[512]; /* why there is none: to be said when stderr is free */
+};
+
+/* Opens the record, the arena (`shared`: one that other processes can open) and the watcher. 0; or -1, `lost`
+ * says why. */
+int recording_start(struct recording *, enum backend, bool shared);
+/* Ends the recording and prints the summary; the targets may run on. */
+void recording_stop(struct recording *);
+/* Ends it and leaves no record: there is nothing to tell. */
+void recording_drop(struct recording *);
+/* Everything seen so far is in the record, and its summary printed. */
+void recording_report(struct recording *, const char *prefix);
+
+/* What is wrong with --threshold and --rate, said; EXIT_USAGE or 0. */
+int recording_check(const char *command, const uint64_t *threshold_ns, const long *rate);
+
+#endif

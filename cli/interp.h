@@ -33,6 +33,14 @@ struct interp_thread {
 	uint64_t pthread; /* pthread_self(); 0: not known */
 };
 
+/* A lock of the runtime's that a thread waits for. */
+struct interp_waited {
+	char name[256]; /* the user's words: `threading.Lock "app.cache_lock"`; "": the runtime has none */
+	bool nobody;	/* it waits for a signal (Event, Queue, Future): no thread has it */
+	bool ends;	/* it waits for the owner's end */
+	struct interp_thread owner; /* who has it, as far as the runtime knows; both 0: not known */
+};
+
 struct interp_ops {
 	const char *name; /* "cpython": runtime.name in reports */
 
@@ -65,6 +73,12 @@ struct interp_ops {
 	/* Does the thread run the runtime's cycle collector now? 0; -ENOENT: no such thread; -EAGAIN: torn.
 	 */
 	int (*collects)(struct interp *, struct interp_thread thread, struct interp_collection *out);
+
+	/* What the lock at `address`, by which the kernel or the C library knows it, is to the program. The
+	 * waiter stands still in its wait for it. 0; -ENOENT: none of the runtime's, as far as can be told;
+	 * -EAGAIN: torn. May be NULL. */
+	int (*lock_look)(struct interp *, struct interp_thread waiter, uint64_t address,
+			 struct interp_waited *out);
 
 	/* Does this native symbol, in this module (base name), run the runtime's frames (an evaluation loop),
 	 * or is it one of its call trampolines or abstract-object dispatchers? Else the origin that fits:

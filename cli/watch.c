@@ -149,7 +149,7 @@ void watch_stop(struct watch *w, struct obs_capture *capture)
 	for (size_t i = 0; i < w->threads.n; i++)
 		free(w->threads.at[i]);
 	for (size_t i = 0; i < w->procs.n; i++) {
-		vec_free(&w->procs.at[i]->locks);
+		watch_locks_forget(w->procs.at[i]);
 		vec_free(&w->procs.at[i]->holds);
 		free(w->procs.at[i]);
 	}

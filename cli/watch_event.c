@@ -100,8 +100,19 @@ static struct watch_thread *thread_holding(struct watch *w, struct watch_thread 
 	return NULL;
 }
 
+static struct watch_thread *thread_of_id(struct watch *w, uint32_t id)
+{
+	for (size_t i = 0; id && i < w->threads.n; i++)
+		if (w->threads.at[i]->seen.id == id)
+			return w->threads.at[i];
+	return NULL;
+}
+
 struct watch_thread *watch_owner(struct watch *w, struct watch_thread *t, const struct now_copy *now)
 {
+	struct obs_wait wait = {.start_ns = now->since};
+	if (watch_lock_asked(t, &wait) && (wait.owner || wait.self_owned))
+		return thread_of_id(w, wait.owner);
 	if (now->owner)
 		return now->owner == (uint32_t)t->seen.tid ? NULL
 							   : watch_thread_of(w, t->proc, (int)now->owner);
@@ -149,6 +160,8 @@ static void wait_event(struct watch *w, struct watch_thread *t, const struct are
 		return;
 	}
 	wait->what = WAIT_LOCK;
+	if (watch_lock_asked(t, wait))
+		return;
 	wait->lock = watch_lock_id(w, t->proc, e->object, e->hook);
 	wait->self_owned = e->arg && e->arg == (uint32_t)t->slot->tid;
 	if (e->arg && !wait->self_owned) {

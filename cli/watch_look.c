@@ -298,10 +298,13 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 	}
 	if (now.now == NOW_READY)
 		return; /* it ended meanwhile */
-	if (!looked_already(t, s, now.since))
+	bool first = !looked_already(t, s, now.since);
+	if (first)
 		look_thread(w, t, s, true, true);
 	if (now.now != NOW_LOCK)
 		return;
+	if (first && !is_gil(t->proc, now.object))
+		watch_lock_ask(w, t, &now);
 	struct watch_thread *holder = NULL;
 	if (is_gil(t->proc, now.object)) {
 		holder = gil_holder(w, t->proc, now.object);

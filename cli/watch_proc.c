@@ -29,21 +29,6 @@ void watch_note(struct watch *w, const char *sentence)
 		*vec_push(&w->notes) = s;
 }
 
-struct watch_lock *watch_lock_of(struct watch *w, struct watch_proc *p, uint64_t address, enum lock_kind kind)
-{
-	for (size_t i = 0; i < p->locks.n; i++)
-		if (p->locks.at[i].address == address &&
-		    (p->locks.at[i].kind == kind || p->locks.at[i].kind == LOCK_GIL))
-			return &p->locks.at[i];
-	struct watch_lock *l = vec_push(&p->locks);
-	l->id = ++w->next_id;
-	l->address = address;
-	l->kind = kind;
-	struct obs_lock seen = {.id = l->id, .process = p->seen.id, .kind = kind, .address = address};
-	writer_put_lock(w->writer, &seen);
-	return l;
-}
-
 /* The interpreter's lock becomes one that the shim stamps. */
 static void locks_tell(struct watch *w, struct watch_proc *p)
 {
@@ -327,7 +312,7 @@ static void process_new(struct watch *w, uint32_t index)
 		__atomic_store_n(&p->slot->state, PROC_FREE, __ATOMIC_RELEASE);
 		p->tries = 0;
 		p->box = NULL;
-		p->locks.n = 0;
+		watch_locks_forget(p);
 		p->holds.n = 0;
 		p->seen.note = NULL;
 	} else {

@@ -75,6 +75,8 @@ static void waits_collect(struct watch *w, struct watch_thread *t, const struct 
 		return;
 	}
 	wait->what = WAIT_LOCK;
+	if (watch_lock_asked(t, wait))
+		return;
 	wait->lock = watch_lock_id(w, t->proc, now.object, now.hook);
 	wait->self_owned = now.owner == (uint32_t)t->seen.tid;
 	struct watch_thread *owner = watch_owner(w, t, &now);

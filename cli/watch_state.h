@@ -20,6 +20,15 @@ struct watch_lock {
 	uint32_t id;
 	uint64_t address;
 	enum lock_kind kind;
+	const char *name; /* the runtime's; NULL: not asked, or it has none */
+	bool passing;	  /* it exists for one wait: the next one there is another */
+};
+
+/* What the runtime says of a wait under way. */
+struct watch_asked {
+	uint64_t since; /* of the wait, 0: nothing */
+	uint32_t lock, owner;
+	bool nobody;
 };
 
 struct watch_hold {
@@ -41,6 +50,8 @@ struct watch_proc {
 	const struct interp_ops *ops;
 	struct native_box *box;
 	VEC(struct watch_lock) locks;
+	uint32_t *lock_at; /* by address: position in locks + 1 */
+	size_t lock_room;
 	VEC(struct watch_hold) holds;
 	uint64_t lost;
 	bool perf_denied;
@@ -75,7 +86,8 @@ struct watch_loop {
 	bool is_loop;		 /* it has been one: it is in the record */
 	uint64_t call_since;	 /* the call it was last looked at in ... */
 	const char *call_target; /* ... and what that concerned */
-	bool current;		 /* the object it waits on now has had its three waits */
+	struct watch_asked asked;
+	bool current; /* the object it waits on now has had its three waits */
 };
 
 struct watch_thread {
@@ -139,8 +151,16 @@ void watch_leave(struct watch *, struct watch_proc *);
 /* It ended: was it such a program? */
 void watch_leave_end(struct watch *, struct watch_proc *);
 
-/* watch_event.c */
+/* watch_lock.c */
 struct now_copy;
+struct watch_lock *watch_lock_of(struct watch *, struct watch_proc *, uint64_t address, enum lock_kind kind);
+void watch_locks_forget(struct watch_proc *);
+/* Asks the runtime what the lock is that a loop waits for, and who has it. */
+void watch_lock_ask(struct watch *, struct watch_thread *loop, const struct now_copy *);
+/* Fills the lock and owner of a loop's wait from what was said of it. false: nothing was. */
+bool watch_lock_asked(const struct watch_thread *loop, struct obs_wait *);
+
+/* watch_event.c */
 uint32_t watch_lock_id(struct watch *, struct watch_proc *, uint64_t address, uint32_t hook);
 /* Who has what the thread waits for, NULL: nobody, itself, or not known. */
 struct watch_thread *watch_owner(struct watch *, struct watch_thread *, const struct now_copy *);

@@ -360,6 +360,7 @@ static const struct interp_ops python = {
 	.stack = python_stack,
 	.thread_name = python_thread_name,
 	.collects = python_collects,
+	.lock_look = python_lock_look,
 	.native_origin = python_native_origin,
 };
 PART(interp, interp_ops, python);

@@ -40,6 +40,10 @@
 	SYMBOL(tuple, "PyTuple_Type")               \
 	SYMBOL(dict, "PyDict_Type")                 \
 	SYMBOL(module, "PyModule_Type")             \
+	SYMBOL(member, "PyMemberDescr_Type")        \
+	SYMBOL(list, "PyList_Type")                 \
+	SYMBOL(cell, "PyCell_Type")                 \
+	SYMBOL(cfunction, "PyCFunction_Type")       \
 	SYMBOL(version, "Py_Version")               \
 	SYMBOL(get_version, "Py_GetVersion")
 
@@ -128,6 +132,10 @@ void python_dict_free(struct python_dict *);
 /* The value of a key: 0, -ENOENT, or -errno. By identity for interned keys whose address is known. */
 int python_dict_find(struct interp *py, const struct python_dict *, const char *key, uint64_t *value);
 int python_dict_find_same(const struct python_dict *, uint64_t key, uint64_t *value);
+/* The same of a dict of any class: the caller knows that it is one. */
+int python_dict_read_any(struct interp *py, uint64_t dict, int max, struct python_dict *out);
+/* All that an instance itself has, as a dict; -ENOENT: nothing. */
+int python_attributes(struct interp *py, uint64_t object, struct python_dict *out);
 /* obj.name as the instance itself has it, no descriptors. */
 int python_attribute(struct interp *py, uint64_t object, const char *name, uint64_t *value);
 
@@ -175,11 +183,19 @@ int python_qualname(struct interp *py, const struct python_frame *frame, const s
 
 /* --- python_frame.c, python_thread.c, python_collect.c, python_native.c --- */
 int python_stack(struct interp *py, struct interp_thread thread, struct stack *out);
+/* The frames that python_stack has just returned, in the same order. How many, at most max. */
+int python_frames(struct interp *py, struct python_frame *out, int max);
 void python_stack_close(struct interp *py);
 int python_thread_name(struct interp *py, struct interp_thread thread, char *buf, size_t size);
+/* A global of a module, of the main interpreter. */
+int python_module_value(struct interp *py, const char *module, const char *name, uint64_t *value);
 /* The thread in /proc's numbers, from its thread state. */
 void python_thread_identify(struct interp *py, const unsigned char *state, struct interp_thread *out);
 int python_collects(struct interp *py, struct interp_thread thread, struct interp_collection *out);
 enum frame_origin python_native_origin(const char *symbol, const char *module);
+
+/* --- python_lock.c --- */
+int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t address,
+		     struct interp_waited *out);
 
 #endif

@@ -364,6 +364,17 @@ static int walk_output(struct interp *py, struct stack *out)
 	return 0;
 }
 
+int python_frames(struct interp *py, struct python_frame *out, int max)
+{
+	int n = 0;
+	for (int i = 0; py->walk && i < py->walk->n && n < max; i++) {
+		struct python_code *code = python_code_known(py, py->walk->frame[i].code);
+		if (code && !python_code_shim(code))
+			out[n++] = py->walk->frame[i];
+	}
+	return n;
+}
+
 int python_stack(struct interp *py, struct interp_thread thread, struct stack *out)
 {
 	out->n = out->cut = 0;

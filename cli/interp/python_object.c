@@ -190,7 +190,7 @@ static int entries_read(struct interp *py, uint64_t keys_at, uint64_t values, in
 	return e;
 }
 
-int python_dict_read(struct interp *py, uint64_t dict, int max, struct python_dict *out)
+int python_dict_read_any(struct interp *py, uint64_t dict, int max, struct python_dict *out)
 {
 	const struct python_layout *l = &py->layout;
 	unsigned char head[96];
@@ -198,12 +198,17 @@ int python_dict_read(struct interp *py, uint64_t dict, int max, struct python_di
 	int e = mem_read(py->pid, dict, head, (size_t)l->dict_values + 8);
 	if (e)
 		return e;
-	if (python_u64(head, l->object_type) != py->at.dict)
-		return -EAGAIN;
 	uint64_t values = python_u64(head, l->dict_values);
 	return entries_read(py, python_u64(head, l->dict_keys),
 			    values ? values + (uint64_t)l->values_first : 0, max < DICT_MAX ? max : DICT_MAX,
 			    out);
+}
+
+int python_dict_read(struct interp *py, uint64_t dict, int max, struct python_dict *out)
+{
+	*out = (struct python_dict){0};
+	int e = python_check(py, dict, py->at.dict);
+	return e ? e : python_dict_read_any(py, dict, max, out);
 }
 
 void python_dict_free(struct python_dict *dict)
@@ -291,12 +296,12 @@ static int attributes_find(struct interp *py, uint64_t object, const unsigned ch
 	}
 }
 
-int python_attribute(struct interp *py, uint64_t object, const char *name, uint64_t *value)
+int python_attributes(struct interp *py, uint64_t object, struct python_dict *out)
 {
 	const struct python_layout *l = &py->layout;
 	unsigned char type[1024];
 	uint64_t type_at, dict, values;
-	struct python_dict entries = {0};
+	*out = (struct python_dict){0};
 	if ((size_t)l->type_cached_keys + 8 > sizeof(type))
 		return -ENOTSUP;
 	int e = python_pointer(py, object + (uint64_t)l->object_type, &type_at);
@@ -309,11 +314,16 @@ int python_attribute(struct interp *py, uint64_t object, const char *name, uint6
 	if (e)
 		return e;
 	if (dict)
-		e = python_dict_read(py, dict, VALUES_MAX * 4, &entries);
-	else if (values)
-		e = entries_read(py, python_u64(type, l->type_cached_keys), values, VALUES_MAX, &entries);
-	else
-		e = -ENOENT;
+		return python_dict_read(py, dict, VALUES_MAX * 4, out);
+	if (values)
+		return entries_read(py, python_u64(type, l->type_cached_keys), values, VALUES_MAX, out);
+	return -ENOENT;
+}
+
+int python_attribute(struct interp *py, uint64_t object, const char *name, uint64_t *value)
+{
+	struct python_dict entries;
+	int e = python_attributes(py, object, &entries);
 	if (!e)
 		e = python_dict_find(py, &entries, name, value);
 	python_dict_free(&entries);

@@ -106,17 +106,10 @@ int python_thread_find(struct interp *py, struct interp_thread thread)
 	return found;
 }
 
-/* threading._active of the main interpreter. */
-static int active_find(struct interp *py)
+int python_module_value(struct interp *py, const char *module_name, const char *name, uint64_t *value)
 {
 	struct python_dict modules, globals;
-	uint64_t dict, module, active;
-	if (py->active)
-		return 0;
-	if (py->active_tried && now_ns() - py->active_tried < LOOK_AGAIN)
-		return -ENOENT;
-	py->active_tried = now_ns();
-	uint64_t interp = py->interp[py->interps - 1].address;
+	uint64_t dict, module, interp = py->interp[py->interps - 1].address;
 	int e = python_pointer(py, interp + (uint64_t)py->layout.interp_modules, &dict);
 	if (!e && !dict)
 		e = -ENOENT;
@@ -124,7 +117,7 @@ static int active_find(struct interp *py)
 		e = python_dict_read(py, dict, MODULES_MAX, &modules);
 	if (e)
 		return e;
-	e = python_dict_find(py, &modules, "threading", &module);
+	e = python_dict_find(py, &modules, module_name, &module);
 	python_dict_free(&modules);
 	if (!e)
 		e = python_check(py, module, py->at.module);
@@ -134,8 +127,21 @@ static int active_find(struct interp *py)
 		e = python_dict_read(py, dict, MODULES_MAX, &globals);
 	if (e)
 		return e;
-	e = python_dict_find(py, &globals, "_active", &active);
+	e = python_dict_find(py, &globals, name, value);
 	python_dict_free(&globals);
+	return e;
+}
+
+/* threading._active of the main interpreter. */
+static int active_find(struct interp *py)
+{
+	uint64_t active;
+	if (py->active)
+		return 0;
+	if (py->active_tried && now_ns() - py->active_tried < LOOK_AGAIN)
+		return -ENOENT;
+	py->active_tried = now_ns();
+	int e = python_module_value(py, "threading", "_active", &active);
 	if (!e)
 		e = python_check(py, active, py->at.dict);
 	if (!e)

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "../record/arena.h"
 #include "frame.h"
@@ -91,6 +92,19 @@ struct obs_stall {
 
 /* What a loop waits for in pthread_join: a LOCK_FUTEX of this name, held by the thread. */
 #define LOCK_NAME_JOIN "a thread's end"
+/* What cli/interp calls locks that are known by what they are for. */
+#define LOCK_NAME_IMPORT "import lock of "
+#define LOCK_NAME_IMPORTS "global import lock"
+#define LOCK_NAME_LOGGING "logging handler lock"
+/* "the ", where a lock's name says what it is for: it then stands in a sentence as a noun. */
+static inline const char *lock_article(const char *name)
+{
+	return !strncmp(name, LOCK_NAME_IMPORT, sizeof(LOCK_NAME_IMPORT) - 1) ||
+			       !strcmp(name, LOCK_NAME_IMPORTS) ||
+			       !strncmp(name, LOCK_NAME_LOGGING, sizeof(LOCK_NAME_LOGGING) - 1)
+		       ? "the "
+		       : "";
+}
 
 struct obs_lock {
 	uint32_t id, process;

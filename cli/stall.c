@@ -98,6 +98,12 @@ struct summing {
 	threads;
 	VEC(struct {
 		uint32_t cause;
+		const struct obs_lock *lock;
+		uint64_t ns;
+	})
+	locks;
+	VEC(struct {
+		uint32_t cause;
 		int line;
 		const char *native;
 		uint64_t ns;
@@ -148,6 +154,33 @@ static void sum_thread(struct summing *s, uint32_t cause, const struct culprit *
 		v->culprit.tid = c->tid;
 		v->culprit.thread = c->thread;
 	}
+}
+
+/* The lock with most seconds is the cause's; what has the same name is the same. */
+static void sum_lock(struct summing *s, uint32_t cause, const struct obs_lock *lock, uint64_t ns)
+{
+	struct verdict_cause *v = &s->loop->causes.at[cause];
+	uint64_t most = 0, mine = 0;
+	if (!lock)
+		return;
+	for (size_t i = 0; i < s->locks.n; i++) {
+		const struct obs_lock *known = s->locks.at[i].lock;
+		if (s->locks.at[i].cause != cause)
+			continue;
+		if (known == lock || (lock->name && known->kind == lock->kind && known->name == lock->name))
+			mine = s->locks.at[i].ns += ns;
+		if (s->locks.at[i].ns > most)
+			most = s->locks.at[i].ns;
+	}
+	if (!mine) {
+		s->locks.at = vec_grow(s->locks.at, &s->locks.room, s->locks.n + 1, sizeof *s->locks.at);
+		s->locks.at[s->locks.n].cause = cause;
+		s->locks.at[s->locks.n].lock = lock;
+		s->locks.at[s->locks.n++].ns = mine = ns;
+		v->lock_count++;
+	}
+	if (mine >= most)
+		v->lock = lock;
 }
 
 /* Where in its function the culprit was, and in which native one it called: most seconds tell. */
@@ -209,7 +242,7 @@ static void sum_holder(struct summing *s, uint32_t stall, const struct segment *
 {
 	struct verdict_cause *v = sum_add(s, stall, segment->cause, &h->culprit, h->ns);
 	v->hold_count += h->hold_count;
-	v->lock = segment->lock;
+	sum_lock(s, (uint32_t)(v - s->loop->causes.at), segment->lock, h->ns);
 	v->calls++;
 	if (h->longest_hold_ns >= v->longest_hold_ns) {
 		v->longest_hold_ns = h->longest_hold_ns;
@@ -231,7 +264,7 @@ static void stall_sum(struct summing *s, uint32_t stall)
 			continue;
 		struct verdict_cause *c = sum_add(s, stall, segment->cause, &segment->culprit, segment->ns);
 		c->calls++;
-		c->lock = segment->lock;
+		sum_lock(s, (uint32_t)(c - s->loop->causes.at), segment->lock, segment->ns);
 		if ((segment->syscall || segment->target) &&
 		    ((!c->syscall && !c->target) || segment->ns > c->longest_hold_ns)) {
 			c->syscall = segment->syscall;
@@ -413,6 +446,7 @@ static void loop_make(struct judge *j, const struct verdict_process *p, struct v
 	loop_finish(p, l, &sum.parts, o->capture.threshold_ns);
 	vec_free(&sum.parts);
 	vec_free(&sum.threads);
+	vec_free(&sum.locks);
 	vec_free(&sum.places);
 }
 

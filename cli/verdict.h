@@ -61,7 +61,8 @@ struct verdict_cause {
 	/* evidence, for the sentence and the text report */
 	uint64_t longest_hold_ns;
 	uint32_t hold_count, holder_threads;
-	const struct obs_lock *lock;
+	const struct obs_lock *lock; /* with most seconds */
+	uint32_t lock_count;
 	const char *syscall, *target;
 	enum thread_run holder_run;
 	const char *holder_syscall, *holder_target;

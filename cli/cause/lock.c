@@ -33,6 +33,20 @@ static const char *lock_text(const struct obs_lock *lock)
 	return lock && lock->kind < LENGTH(names) && names[lock->kind] ? names[lock->kind] : "a lock";
 }
 
+static const char *hold_advice(const struct verdict_process *p, const char *name)
+{
+	if (!strncmp(name, LOCK_NAME_IMPORT, strlen(LOCK_NAME_IMPORT)) || !strcmp(name, LOCK_NAME_IMPORTS))
+		return "Import it before the loop runs, at the top of a module, so that no function of the "
+		       "loop's waits for it.";
+	if (!strncmp(name, LOCK_NAME_LOGGING, strlen(LOCK_NAME_LOGGING)))
+		return "Log through a logging.handlers.QueueHandler: a QueueListener's thread then waits for "
+		       "the slow handler, not the loop.";
+	return verdict_python(p) ? "Hold the lock for less: do the slow work outside it; or take it off the "
+				   "loop with asyncio.to_thread()."
+				 : "Hold the lock for less: do the slow work outside it; or take it off the "
+				   "loop's thread.";
+}
+
 static void lock_explain(const struct verdict_process *p, const struct verdict_loop *l,
 			 struct verdict_cause *v)
 {
@@ -40,12 +54,18 @@ static void lock_explain(const struct verdict_process *p, const struct verdict_l
 	char longest[32], total[32];
 	time_format(longest, sizeof longest, v->longest_hold_ns);
 	time_format(total, sizeof total, v->ns);
-	const char *name = v->lock && v->lock->name ? v->lock->name : lock_text(v->lock);
+	const char *known = v->lock && v->lock->name ? v->lock->name : NULL;
+	char name[512];
+	snprintf(name, sizeof name, "%s%s", known ? lock_article(known) : "",
+		 known ? known : lock_text(v->lock));
 	if (!v->hold_count) {
-		v->why = xprintf("The loop thread itself waited %s for %s that no thread holds: for another "
-				 "thread to finish or "
-				 "to signal.",
-				 total, name);
+		char others[32] = "";
+		if (v->lock_count > 1)
+			snprintf(others, sizeof others, " and %u other%s,", v->lock_count - 1,
+				 v->lock_count > 2 ? "s" : "");
+		v->why = xprintf("The loop thread itself waited %s for %s%s that no thread holds: for "
+				 "another thread to finish or to signal.",
+				 total, name, others);
 		v->advice = xstrdup(
 			verdict_python(p)
 				? "Await it instead: asyncio.Event, asyncio.Queue, asyncio.wrap_future(), or "
@@ -53,7 +73,7 @@ static void lock_explain(const struct verdict_process *p, const struct verdict_l
 				: "Let a descriptor wake the loop instead of waiting on its thread.");
 		return;
 	}
-	if (v->lock && v->lock->name && !strcmp(v->lock->name, LOCK_NAME_JOIN)) {
+	if (known && !strcmp(known, LOCK_NAME_JOIN)) {
 		v->why = xprintf("The loop thread itself waited %s for %s to end.", total,
 				 v->culprit.thread ? v->culprit.thread : "another thread");
 		v->advice = xstrdup("Await what the thread computes instead, or join it from another thread: "
@@ -68,11 +88,7 @@ static void lock_explain(const struct verdict_process *p, const struct verdict_l
 	else
 		v->why = xprintf("%s held %s for %s, and ran meanwhile.",
 				 v->culprit.thread ? v->culprit.thread : "Another thread", name, longest);
-	v->advice = xstrdup(verdict_python(p)
-				    ? "Hold the lock for less: do the slow work outside it; or take it off "
-				      "the loop with asyncio.to_thread()."
-				    : "Hold the lock for less: do the slow work outside it; or take it off "
-				      "the loop's thread.");
+	v->advice = xstrdup(hold_advice(p, known ? known : ""));
 }
 
 static const struct cause lock = {

@@ -189,7 +189,7 @@ char *name_lock(char *buf, size_t size, const struct obs_lock *lock)
 	char name[PROSE_MAX];
 	const char *kind = (size_t)lock->kind < LENGTH(kinds) ? kinds[lock->kind] : NULL;
 	if (lock->name && lock->kind != LOCK_GIL)
-		snprintf(buf, size, "%s",
+		snprintf(buf, size, "%s%s", lock_article(lock->name),
 			 prose_fit(name, sizeof(name), lock->name, NAME_MAX_COLUMNS, FIT_HEAD));
 	else
 		snprintf(buf, size, "%s", kind ? kind : "a lock");

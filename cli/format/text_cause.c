@@ -41,14 +41,22 @@ static void where_write(FILE *out, const struct verdict_cause *c, const struct v
 	if (held && c->holder_threads > 1)
 		fprintf(out, " and %s",
 			prose_count(name, sizeof(name), c->holder_threads - 1, "other thread"));
-	if (c->lock && !strcmp(c->cause, "lock") && c->culprit.tid != loop->thread->tid)
-		fprintf(out, ", which held %s", name_lock(name, sizeof(name), c->lock));
-	else if (c->lock && !strcmp(c->cause, "lock"))
-		fprintf(out, ", waiting for %s", name_lock(name, sizeof(name), c->lock));
+	bool lock = c->lock && !strcmp(c->cause, "lock"), own = c->culprit.tid == loop->thread->tid;
+	bool ends = lock && !own && c->lock->name && !strcmp(c->lock->name, LOCK_NAME_JOIN);
+	if (ends)
+		fputs(", whose end the loop waited for", out);
+	else if (lock)
+		fprintf(out, ", %s %s", own ? "waiting for" : "which held",
+			name_lock(name, sizeof(name), c->lock));
+	if (lock && !ends && c->lock_count > 1)
+		fprintf(out, " and %s", prose_count(name, sizeof(name), c->lock_count - 1, "other lock"));
 	if (c->syscall && !held)
 		fprintf(out, ": %s", name_call(name, sizeof(name), c->syscall, c->target));
 	if (held && c->holder_threads < 2 && (c->holder_run == RUN_BLOCKED || c->holder_run == RUN_RUNNABLE))
-		fprintf(out, "%s was itself %s", c->lock && !strcmp(c->cause, "lock") ? " and" : ", which",
+		fprintf(out, "%s was itself %s",
+			ends   ? "; it"
+			: lock ? " and"
+			       : ", which",
 			name_state(state, sizeof(state), c->holder_run, c->holder_syscall, c->holder_target));
 }
 

@@ -278,7 +278,7 @@ int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t ad
 	if (e)
 		return e;
 	if (!found && is_import_lock(&stack.at[0])) {
-		snprintf(out->name, sizeof(out->name), "the global import lock");
+		snprintf(out->name, sizeof(out->name), "global import lock");
 		return 0;
 	}
 	if (!found)

@@ -15,6 +15,7 @@
 #include "cli/util.h"
 
 #define FRAMES_MAX 16
+#define HUNT_NS (NS / 50) /* some 100 us do, unless the target is out to keep us busy */
 
 struct kind {
 	const char *type, *word;
@@ -217,7 +218,7 @@ static void hunt_frames(struct hunt *h, const struct stack *stack, const struct 
 {
 	static struct python_scope scope; /* large; one thread looks */
 	bool named = h->rank == RANK_GLOBAL;
-	for (int i = 0; i < n && !named; i++) {
+	for (int i = 0; i < n && !named && now_ns() < h->until; i++) {
 		if (!python_scope_read(h->py, &frame[i], &scope))
 			named = stack->at[i].origin == ORIGIN_RUNTIME
 					? frame_library(h, &scope, &stack->at[i])
@@ -260,7 +261,7 @@ int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t ad
 	static struct stack stack; /* large; one thread looks */
 	static struct python_scope scope;
 	struct python_frame frame[FRAMES_MAX];
-	struct hunt h = {.py = py, .address = address, .out = out};
+	struct hunt h = {.py = py, .address = address, .out = out, .until = now_ns() + HUNT_NS};
 	*out = (struct interp_waited){0};
 	if (!address || py->layout.lock_lock < 0)
 		return -ENOENT;

@@ -29,6 +29,7 @@ struct hunt {
 	enum rank rank;
 	char whole[2 * PYTHON_NAME]; /* a name that says all */
 	struct interp_waited *out;
+	uint64_t until; /* then no more is looked at, ns */
 };
 
 /* The containing object takes the place of what it contains. */

@@ -83,8 +83,8 @@ static bool look_into(struct scene *s, uint64_t object, const char *as, enum ran
 {
 	struct hunt *h = s->h;
 	char field[PYTHON_NAME], class[PYTHON_NAME], module[PYTHON_NAME];
-	if (object == h->object || s->looks++ > LOOKS_MAX || !python_has_fields(h->py, object) ||
-	    python_field(h->py, object, h->object, field, sizeof(field)))
+	if (object == h->object || s->looks++ > LOOKS_MAX || now_ns() > h->until ||
+	    !python_has_fields(h->py, object) || python_field(h->py, object, h->object, field, sizeof(field)))
 		return false;
 	if (field[0] == '[') {
 		name_take(h, item, as, field);

@@ -14,6 +14,7 @@
 #define GLOBALS_MAX 16384
 #define CLASS_MAX 1024 /* entries of a class's dictionary */
 #define MRO_MAX 16     /* classes of an object */
+#define SLOTS_MAX 64   /* slots of a class */
 #define ITEMS_MAX 1024 /* of a list, tuple or dict */
 #define INSTANCE 512   /* bytes of an instance that may be slots */
 #define CODE_HEAD 256  /* bytes of a code object that we look at */
@@ -121,8 +122,8 @@ int python_scope_read(struct interp *py, const struct python_frame *frame, struc
 			out->item[out->items++] = slot[variables + i];
 	int names = tuple_read(py, python_u64(code, l->code_names), out->used, SCOPE_MAX);
 	out->names = names > 0 ? names : 0;
-	e = python_dict_read(py, frame->globals, GLOBALS_MAX, &out->globals);
-	return e == -EAGAIN ? 0 : e; /* exec() takes other mappings: no globals then */
+	python_dict_read(py, frame->globals, GLOBALS_MAX, &out->globals); /* exec() takes other mappings */
+	return 0;
 }
 
 void python_scope_free(struct python_scope *scope)
@@ -270,11 +271,16 @@ static int slot_find(struct interp *py, const struct python_dict *all, uint64_t 
 		     size_t size)
 {
 	const struct python_layout *l = &py->layout;
-	for (int i = 0; i < all->n; i++) {
+	static unsigned char head[CLASS_MAX][PYTHON_HEAD]; /* one thread looks */
+	int slots = 0;
+	python_heads(py, all->value, all->n, head);
+	for (int i = 0; i < all->n && slots < SLOTS_MAX; i++) {
 		uint64_t definition, at, name;
 		char text[NAME];
-		if (python_check(py, all->value[i], py->at.member) ||
-		    python_pointer(py, all->value[i] + (uint64_t)l->member_definition, &definition) ||
+		if (python_u64(head[i], l->object_type) != py->at.member || !py->at.member)
+			continue;
+		slots++;
+		if (python_pointer(py, all->value[i] + (uint64_t)l->member_definition, &definition) ||
 		    python_pointer(py, definition + (uint64_t)l->definition_offset, &at) || at != offset ||
 		    python_pointer(py, definition + (uint64_t)l->definition_name, &name) ||
 		    mem_string(py->pid, name, text, sizeof(text)))

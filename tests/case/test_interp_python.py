@@ -271,11 +271,12 @@ def test_a_python_that_ends(python, start, look):
 def liar(start, look, tmp_path):
     """liar(mode) -> what is seen of a process that pretends to be CPython 3.12."""
 
-    def run(mode):
+    def run(mode, *more):
         program = tmp_path / "python3.12"
         subprocess.run(["cc", "-std=gnu11", "-w", "-rdynamic", f"-I{ROOT}", "-o", program,
                         PROGRAMS / "pystack_hostile.c"], check=True)
-        return look(start([program, mode]).pid)
+        pid = start([program, mode]).pid
+        return look(pid, *[pid if m == "TID" else m for m in more])
 
     return run
 
@@ -293,3 +294,16 @@ def test_a_process_that_lies(mode, liar):
     answer = liar(mode)
     assert time.monotonic() - before < 5
     assert answer["error"] < 0 or all(t["error"] < 0 and t["stack"] == [] for t in answer["threads"])
+
+
+@pytest.mark.parametrize("mode,name", [("lock", 'threading.Lock "dummy"'), ("lock-classes", "threading.Lock"),
+                                       ("lock-items", "threading.Lock")])
+def test_a_lock_in_a_process_that_lies(mode, name, liar):
+    """Crowds of classes with crowds of slots, lists in themselves: the name that is certain, soon."""
+    answer = liar(mode, "lock", "TID", "0x123456789a0")
+    assert answer["lock"] == {"error": 0, "name": name, "nobody": False, "ends": False, "owner": 0}
+    assert answer["us"] < 3_000_000
+
+
+def test_a_lock_that_is_no_object(liar):
+    assert liar("lock", "lock", "TID", "0x123456789b0")["lock"]["error"] == ENOENT

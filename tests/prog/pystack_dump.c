@@ -6,6 +6,7 @@
  *   pystack_dump PID            one look at everything
  *   pystack_dump PID TID N      N stacks of one thread: how often each was seen, failures, and the time one
  * took
+ *   pystack_dump PID lock TID ADDRESS   what the thread waits for there
  */
 #include <dirent.h>
 #include <errno.h>
@@ -98,6 +99,17 @@ static void sample(struct interp *in, struct interp_thread thread, int count, js
 	json_object_set_new(out, "us", json_real(count ? (double)spent / count / 1e3 : 0));
 }
 
+static void lock(struct interp *in, struct interp_thread thread, uint64_t address, json_t *out)
+{
+	struct interp_waited waited;
+	uint64_t start = now_ns();
+	int e = ops->lock_look(in, thread, address, &waited);
+	json_object_set_new(out, "us", json_real((double)(now_ns() - start) / 1e3));
+	json_object_set_new(out, "lock",
+			    json_pack("{s:i,s:s,s:b,s:b,s:i}", "error", e, "name", waited.name, "nobody",
+				      waited.nobody, "ends", waited.ends, "owner", (int)waited.owner.tid));
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2)
@@ -116,7 +128,9 @@ int main(int argc, char **argv)
 	maps_free(&maps);
 	json_t *out = json_pack("{s:i,s:s,s:s,s:f}", "error", e, "version", version, "why", why, "open_ms",
 				(double)(now_ns() - start) / 1e6);
-	if (in && argc > 3)
+	if (in && argc > 4)
+		lock(in, (struct interp_thread){.tid = atoi(argv[3])}, strtoull(argv[4], NULL, 0), out);
+	else if (in && argc > 3)
 		sample(in, (struct interp_thread){.tid = atoi(argv[2])}, atoi(argv[3]), out);
 	else if (in)
 		look(in, pid, out);

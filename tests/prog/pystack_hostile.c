@@ -15,7 +15,8 @@
 unsigned char _PyRuntime[1 << 20];
 const unsigned long Py_Version = 0x030c01f0;
 unsigned char PyCode_Type[512], PyFrame_Type[512], PyUnicode_Type[512], PyDict_Type[512], PyLong_Type[512],
-	PyBytes_Type[512], PyTuple_Type[512], PyModule_Type[512], PyFunction_Type[512];
+	PyBytes_Type[512], PyTuple_Type[512], PyModule_Type[512], PyFunction_Type[512],
+	PyMemberDescr_Type[512];
 
 static const struct python_layout rows[] = {
 #include "cli/interp/python_offsets.def"
@@ -28,6 +29,56 @@ static void put(unsigned char *at, int offset, const void *value)
 {
 	uint64_t v = (uint64_t)(uintptr_t)value;
 	memcpy(at + offset, &v, sizeof(v));
+}
+
+#define CROWD 4096
+static unsigned char names[64], lock[256], lock_type[1024], instance[512], class[2048], dict[64],
+	keys[CROWD * 64], member[64], mro[64 + 8 * CROWD];
+
+/* A thread that waits for a lock at 0x123456789a0, which its only variable is, or has in a slot that its
+ * class cannot name, for all its crowds of classes of crowds of slots. */
+static void wait_for_lock(const struct python_layout *l, const char *mode)
+{
+	int one = 1;
+	put(frame[1], l->frame_back, NULL);
+	frame[1][l->frame_owner] = (unsigned char)l->frame_shim_owner;
+	put(names, l->object_type, PyTuple_Type);
+	put(names, l->object_size, (void *)1);
+	put(names, l->tuple_items, text);
+	memcpy(code + l->code_nlocalsplus, &one, sizeof(one));
+	memcpy(code + l->code_stacksize, &one, sizeof(one));
+	put(code, l->code_localsplusnames, names);
+	put(code, l->code_names, names);
+	put(lock, l->object_type, lock_type);
+	put(lock, l->lock_lock, (void *)0x123456789a0);
+	put(lock_type, l->type_name, "_thread.lock");
+	put(frame[0], l->frame_size, strcmp(mode, "lock") ? instance : lock);
+	put(frame[0], l->frame_size + 8, lock);
+	put(frame[0], l->frame_globals, dict);
+
+	put(instance, l->object_type, class);
+	for (int at = l->object_head; at < 512; at += 8)
+		put(instance, at, strcmp(mode, "lock-items") ? lock : instance);
+	unsigned long flags = strcmp(mode, "lock-items") ? 1ul << 9 : 1ul << 25 | 1ul << 29;
+	put(class, l->type_flags, (void *)flags);
+	put(class, l->type_basicsize, (void *)0x7fffffffffffffff);
+	put(class, l->type_name, "class");
+	put(class, l->type_dict, dict);
+	put(class, l->type_mro, mro);
+	put(mro, l->object_type, PyTuple_Type);
+	put(mro, l->object_size, (void *)0x7fffffffffffffff);
+	for (int i = 0; i < CROWD; i++)
+		put(mro, l->tuple_items + 8 * i, class);
+	put(dict, l->object_type, PyDict_Type);
+	put(dict, l->dict_keys, keys);
+	keys[l->keys_log2_index_bytes] = 12;
+	put(keys, l->keys_nentries, (void *)CROWD);
+	for (int i = 0; i < CROWD; i++) {
+		put(keys, l->keys_indices + 4096 + 24 * i + 8, text);
+		put(keys, l->keys_indices + 4096 + 24 * i + 16, member);
+	}
+	put(member, l->object_type, PyMemberDescr_Type);
+	put(member, l->member_definition, member);
 }
 
 int main(int argc, char **argv)
@@ -93,6 +144,8 @@ int main(int argc, char **argv)
 	} else if (!strcmp(mode, "honest")) {
 		put(frame[1], l->frame_back, NULL);
 		frame[1][l->frame_owner] = (unsigned char)l->frame_shim_owner;
+	} else if (!strncmp(mode, "lock", 4)) {
+		wait_for_lock(l, mode);
 	} else if (strcmp(mode, "frames")) {
 		return 2;
 	}

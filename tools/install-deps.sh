@@ -12,6 +12,9 @@ build="gcc libc6-dev make pkg-config libdw-dev libelf-dev libsqlite3-dev libjans
 demo="python3 python3-fastapi python3-uvicorn python3-dbg"
 check="python3-pytest python3-jsonschema python3-prometheus-client python3-uvloop libcmocka-dev clang clang-format clang-tidy cppcheck
 	musl-tools debootstrap strace sqlite3 binutils util-linux passwd"
+# CPython's own tests of Debian's python3, whose version is in the name
+version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo 3.11)
+check="$check libpython$version-testsuite"
 bench="wrk"
 # the 32-bit compiler exists on 64-bit x86 only
 [ "$(uname -m)" = x86_64 ] && check="$check gcc-multilib"

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""A record as a day of trouble leaves it: `large.py WHYSTALL OUT [STALLS]`.
+
+The tables are those of a record that whystall itself makes here; 100,000 stalls are put into them: a loop that waits
+for the GIL behind workers, for a mutex, or blocks in a call, looked at four times, with a few hundred stacks."""
+
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+
+MS = 1_000_000
+WORKERS, DEPTH, STACKS, FRAMES, LOOKS = 8, 25, 400, 1500, 4
+
+
+
+def rows_of(db, table, *rows):
+    """Each row a dictionary, all with the same keys."""
+    names = list(rows[0])
+    db.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(':' + n for n in names)})", rows)
+
+
+def frames(db, rng):
+    def frame(i):
+        kind = ("python", "python", "native")[i % 3]
+        origin = "runtime" if kind == "native" else rng.choice(("user", "package", "package", "runtime"))
+        return dict(id=i, kind=kind, origin=origin, function=f"handler_{i}.<locals>.step",
+                    module="libpython3.12.so.1.0" if kind == "native" else None,
+                    file=f"/srv/app/service/package_{i % 40}/module_{i}.py" if kind == "python" else None,
+                    line=i % 900 + 1 if kind == "python" else None, entry=0)
+
+    rows_of(db, "frame", *(frame(i) for i in range(1, FRAMES + 1)))
+    rows_of(db, "stack", *(dict(id=i, cut=0) for i in range(1, STACKS + 1)))
+    rows_of(db, "stack_frame", *(dict(stack=s, depth=d, frame=rng.randint(1, FRAMES))
+                                 for s in range(1, STACKS + 1) for d in range(DEPTH)))
+
+
+def actors(db, start, end):
+    rows_of(db, "process", dict(id=1, pid=4711, ppid=1, ns_pid=4711, command=json.dumps(["python3", "app.py"]),
+                                exe="/usr/bin/python3", runtime="cpython", runtime_version="3.12.1", free_threaded=0,
+                                switch_interval_s=0.005, backend="preload", start_ns=start, end_ns=end))
+    rows_of(db, "thread", *(dict(id=i, process=1, tid=4710 + i, ns_tid=4710 + i, start_ns=start, cpu_ns=MS,
+                                 name="MainThread" if i == 1 else f"worker_{i}", gil_known="all", gil_holds=9,
+                                 gil_held_ns=MS, gil_longest_ns=MS, gil_waits=9, gil_waited_ns=MS)
+                            for i in range(1, WORKERS + 2)))
+    rows_of(db, "lock", dict(id=1, process=1, kind="gil", address=0x7f0000001000, name=None),
+            dict(id=2, process=1, kind="mutex", address=0x7f0000002000, name=None))
+
+
+def fill(db, count, rng):
+    start, = db.execute("SELECT start_ns FROM capture").fetchone()
+    end = start + count * 100 * MS
+    for table in ("process", "thread", "loop", "ticks", "lock", "frame", "stack", "stack_frame"):
+        db.execute(f"DELETE FROM {table}")
+    db.execute("UPDATE capture SET end_ns = ?, complete = 1", (end,))
+    frames(db, rng)
+    actors(db, start, end)
+    rows_of(db, "loop", dict(id=1, thread=1, wait="epoll_wait", ticks=count * 10, tick_ns=count * 50 * MS, suppressed=0,
+                             tick_max_ns=60 * MS, wait_ns=count * 50 * MS, first_ns=start, last_ns=end))
+    rows_of(db, "ticks", *(dict(loop=1, second=s, from_us=us, count=c) for s in range(count // 10)
+                           for us, c in ((100, 90), (40960, 10))))
+    stalls, waits, holds, samples = [], [], [], []
+    for i in range(1, count + 1):
+        at = start + i * 100 * MS
+        until = at + rng.randint(21, 60) * MS
+        cause = ("gil", "gil", "mutex", "call")[i % 4]
+        worker = rng.randint(2, WORKERS + 1)
+        stalls.append((i, 1, at, until, 0, 0, 0, i % 7, 0, MS, 0))
+        waits.append((i, 0, "call" if cause == "call" else "lock", at + MS, until - MS,
+                      {"gil": 1, "mutex": 2}.get(cause), None if cause == "call" else worker, 0,
+                      "recvfrom" if cause == "call" else None, "127.0.0.1:5432" if cause == "call" else None))
+        if cause != "call":
+            holds.append((i, 0, {"gil": 1, "mutex": 2}[cause], worker, at, until - MS, 0))
+        for k in range(LOOKS):
+            look = at + (2 + 5 * k) * MS
+            samples.append((i, look, 1, "blocked", "futex", None, rng.randint(1, STACKS), MS, 0, 1))
+            if cause != "call":
+                samples.append((i, look, worker, "running", None, None, rng.randint(1, STACKS), MS + k * 5 * MS, 0, 1))
+    for table, rows in (("stall", stalls), ("wait", waits), ("hold", holds), ("sample", samples)):
+        db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
+
+def make(whystall, out, count=100_000):
+    subprocess.run([whystall, "run", "-q", "-o", str(out), "--", "/bin/true"], check=True, stdin=subprocess.DEVNULL)
+    db = sqlite3.connect(out)
+    with db:
+        fill(db, count, random.Random(1))
+    db.close()
+
+
+if __name__ == "__main__":
+    make(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -140,14 +140,24 @@ static void child_stopped(struct child *c, int signal)
 	kill(c->pid, SIGCONT);
 }
 
+bool child_stop_next(struct child *c, bool *stopped)
+{
+	siginfo_t info = {.si_pid = 0};
+	if (c->ended || !c->pid || waitid(P_PID, (id_t)c->pid, &info, WSTOPPED | WCONTINUED | WNOHANG) ||
+	    !info.si_pid)
+		return false;
+	*stopped = info.si_code == CLD_STOPPED;
+	c->stopped = *stopped ? info.si_status : 0;
+	return true;
+}
+
 static void child_wait(struct child *c)
 {
-	int status;
-	while (!c->ended && waitpid(c->pid, &status, WNOHANG | WUNTRACED) == c->pid) {
-		if (WIFSTOPPED(status)) {
-			child_stopped(c, WSTOPSIG(status));
-			continue;
-		}
+	int status, signal = c->stopped;
+	c->stopped = 0;
+	if (signal)
+		child_stopped(c, signal);
+	if (!c->ended && waitpid(c->pid, &status, WNOHANG) == c->pid) {
 		c->ended = true;
 		c->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	}

@@ -206,7 +206,7 @@ static int compare_holds(const void *a, const void *b)
 /* What observe.h promises, whatever the record holds. */
 static void observations_finish(struct observations *o)
 {
-	struct obs_wait *last = NULL;
+	struct obs_wait *last_of[2] = {NULL}; /* a stop may lie within or around a wait of another kind */
 
 	while (o->stack_begin.n < o->stack_cut.n + 1)
 		*vec_push(&o->stack_begin) = (uint32_t)o->stack_frames.n;
@@ -215,12 +215,12 @@ static void observations_finish(struct observations *o)
 	if (o->holds.n)
 		qsort(o->holds.at, o->holds.n, sizeof(*o->holds.at), compare_holds);
 	for (size_t i = 0; i < o->waits.n; i++) {
-		struct obs_wait *w = &o->waits.at[i];
+		struct obs_wait *w = &o->waits.at[i], *last = last_of[w->what == WAIT_STOPPED];
 		if (last && last->stall == w->stall && w->start_ns < last->end_ns) {
 			w->start_ns = last->end_ns;
 			w->end_ns = w->end_ns > w->start_ns ? w->end_ns : w->start_ns;
 		}
-		last = w;
+		last_of[w->what == WAIT_STOPPED] = w;
 	}
 }
 

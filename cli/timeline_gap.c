@@ -53,9 +53,17 @@ static bool faults_rise(const struct obs_sample *a, const struct obs_sample *b)
 	return a->faults >= 0 && b->faults > a->faults;
 }
 
+/* The last one, when the stall was over, read only the counts. */
+static bool counts_only(const struct gap *g, const struct obs_sample *s)
+{
+	return !s->stack && s->time_ns == g->judge->stall->end_ns;
+}
+
 static enum doing doing_of(const struct gap *g, size_t i)
 {
 	const struct obs_sample *s = g->looks.at[i].seen;
+	if (i && counts_only(g, s))
+		return g->looks.at[i - 1].doing;
 	bool before = i > 0 && faults_rise(g->looks.at[i - 1].seen, s);
 	bool after = i + 1 < g->looks.n && faults_rise(s, g->looks.at[i + 1].seen);
 	if (s->run == RUN_BLOCKED && s->syscall)

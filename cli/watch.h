@@ -35,6 +35,8 @@ struct watch *watch_start(struct arena *, struct writer *, const struct watch_op
 void watch_command(struct watch *, pid_t, char *const argv[], enum refusal why);
 /* One look at everything. Returns how many ns later the next one is due. */
 uint64_t watch_poll(struct watch *);
+/* The command was stopped, or goes on: its parent knows when. */
+void watch_stopped(struct watch *, pid_t, bool stopped, uint64_t when);
 /* Descriptors that become readable when a watched process ends: wake up for them too. At most max; returns
  * how many. */
 int watch_fds(struct watch *, struct pollfd *out, int max);

@@ -143,14 +143,17 @@ static void look_thread(struct watch *w, struct watch_thread *t, struct watch_st
 			bool blocked_ok)
 {
 	struct watch_proc *p = t->proc;
-	struct raw_sample raw = {.seen = {.thread = t->seen.id, .cpu_ns = -1, .delay_ns = -1, .faults = -1}, .ops = p->ops};
+	struct raw_sample raw = {.seen = {.thread = t->seen.id, .cpu_ns = -1, .delay_ns = -1, .faults = -1},
+				 .ops = p->ops};
 	static struct stack stack; /* large, and only this thread looks */
 	uint64_t args[6] = {0};
 	raw.seen.time_ns = now_ns();
 	struct native_sample *native = want_native && w->options.native ? xcalloc(1, sizeof *native) : NULL;
 	int number = blocked_sample(p->pid, t->seen.tid, native, args);
 	raw.seen.run = number >= 0 && blocked_ok ? RUN_BLOCKED : RUN_RUNNING;
-	if (number >= 0 && blocked_ok) {
+	if (want_native)
+		watch_run_look(t, number, &raw.seen);
+	if (raw.seen.run == RUN_BLOCKED) {
 		raw.seen.syscall = syscall_name(number);
 		raw.seen.target = target_of_call(p->pid, raw.seen.syscall, args);
 		target_remember(t, raw.seen.target);
@@ -249,6 +252,16 @@ static void frame_text(const struct watch_thread *t, char *buf, size_t size)
 		snprintf(buf, size, "%s", t->seen.name ? t->seen.name : "a thread");
 }
 
+void watch_look_counts(struct watch *w, struct watch_thread *t, struct watch_stall *s)
+{
+	struct raw_sample raw = {
+		.seen = {.thread = t->seen.id, .time_ns = s->seen.end_ns, .run = RUN_RUNNING}};
+	watch_run_read(t);
+	raw.seen.faults = t->faults;
+	if (!schedstat_read(t, &raw.seen.cpu_ns, &raw.seen.delay_ns))
+		look_put(w, s, &raw);
+}
+
 void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t size)
 {
 	struct now_copy now;
@@ -267,7 +280,9 @@ void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t s
 		holder = t;
 	}
 	frame_text(holder, frame, sizeof frame);
-	if (now.now == NOW_CALL)
+	if (watch_run_stopped(t))
+		snprintf(buf, size, "stopped in %s", frame);
+	else if (now.now == NOW_CALL)
 		snprintf(buf, size, "%s in %s", hook_info[now.hook].kernel, frame);
 	else
 		snprintf(buf, size, "%s %s", now.now == NOW_LOCK ? "waiting for a lock in" : "running",
@@ -292,12 +307,19 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 	if (!now_read(t->slot, &now))
 		return;
 	look_next(w, s);
-	if (now.now == NOW_RUNNING) {
-		look_thread(w, t, s, true, true);
+	watch_run_read(t);
+	bool stops = watch_stop_look(w, t, s->seen.start_ns);
+	if (now.now == NOW_READY) {
+		/* past its deadline: stopped, or without a CPU, or it returned meanwhile */
+		if (stops || t->run_state == 'R')
+			look_thread(w, t, s, true, true);
 		return;
 	}
-	if (now.now == NOW_READY)
-		return; /* it ended meanwhile */
+	if (now.now == NOW_RUNNING || stops) {
+		look_thread(w, t, s, true, true);
+		if (now.now == NOW_RUNNING)
+			return;
+	}
 	bool first = !looked_already(t, s, now.since);
 	if (first)
 		look_thread(w, t, s, true, true);

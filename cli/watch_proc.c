@@ -158,6 +158,7 @@ static void thread_close(struct watch *w, struct watch_thread *t)
 	if (t->schedstat >= 0)
 		close(t->schedstat);
 	t->schedstat = -1;
+	watch_run_close(t);
 	if (t->perf) {
 		perf_sampler_close(t->perf);
 		w->perf_open--;

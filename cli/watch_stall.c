@@ -61,6 +61,9 @@ static void waits_collect(struct watch *w, struct watch_thread *t, const struct 
 		*vec_push(out) = *wait;
 	}
 	struct now_copy now;
+	struct obs_wait stop;
+	if (watch_stop_open(t, s->seen.end_ns, &stop))
+		*vec_push(out) = stop;
 	if (s->ended || !t->live || !now_read(t->slot, &now) ||
 	    (now.now != NOW_LOCK && now.now != NOW_CALL) || now.since >= s->seen.end_ns ||
 	    now.since < s->seen.start_ns)
@@ -143,11 +146,19 @@ static void holds_collect(struct watch *w, struct watch_thread *t, const struct 
 	}
 }
 
+static int wait_order(const void *a, const void *b)
+{
+	const struct obs_wait *x = a, *y = b;
+	return x->start_ns < y->start_ns ? -1 : x->start_ns > y->start_ns;
+}
+
 void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
 	waits_t waits = {0};
 	holds_t holds = {0};
 	waits_collect(w, t, s, &waits);
+	if (waits.n)
+		qsort(waits.at, waits.n, sizeof *waits.at, wait_order);
 	for (size_t i = 0; i < waits.n; i++) {
 		waits.at[i].stall = s->seen.id;
 		if (waits.at[i].start_ns < s->seen.start_ns)
@@ -208,6 +219,9 @@ static void stall_end(struct watch *w, struct watch_thread *t, struct watch_stal
 	s->finalize_after = w->now;
 	s->seen.lost = t->proc->lost;
 	stall_cpu(w, t, s);
+	watch_look_counts(w, t, s);
+	if (!watch_run_stopped(t))
+		watch_stop_end(t, end);
 	*vec_push(&l->ended) = *s;
 	watch_look_end(w, t);
 }
@@ -264,8 +278,8 @@ static void stall_overtaken(struct watch *w, struct watch_thread *t)
 	if (!l->now.kept) {
 		watch_look_end(w, t);
 		stall_clear(&l->now);
-	} else if (!l->now.finalize_after) {
-		l->now.finalize_after = w->now; /* its event may be in the ring by now: take it first */
+	} else if (!l->now.overtaken) {
+		l->now.overtaken = w->now; /* its event may be in the ring by now: take it first */
 	} else {
 		uint64_t end = LOAD(t->slot->loop_last);
 		if (end < l->now.seen.start_ns)
@@ -355,6 +369,18 @@ static void loop_prune(struct watch_loop *l, uint64_t tick)
 	l->waits.n = oldest == UINT64_MAX ? 0 : kept;
 }
 
+/* When the tick under way began, 0: there is none. A wait that is past its deadline is one: the thread is
+ * stopped, or gets no CPU. */
+static uint64_t loop_tick(struct watch *w, struct watch_thread *t)
+{
+	uint64_t tick = LOAD(t->slot->tick_start), until = LOAD(t->slot->wait_until);
+	struct now_copy now;
+	if (tick || !until || until > w->now || !now_read(t->slot, &now))
+		return tick;
+	/* else it is on its way back from there */
+	return now.now == NOW_READY || t->loop->now.seen.start_ns == until ? until : 0;
+}
+
 static void loop_follow(struct watch *w, struct watch_thread *t)
 {
 	struct watch_loop *l = t->loop;
@@ -368,7 +394,7 @@ static void loop_follow(struct watch *w, struct watch_thread *t)
 	}
 	if (l->is_loop)
 		watch_runner(w, t);
-	uint64_t tick = LOAD(t->slot->tick_start);
+	uint64_t tick = loop_tick(w, t);
 	tick_follow(w, t, tick);
 	size_t kept = 0;
 	for (size_t i = 0; i < l->ended.n; i++) {

@@ -68,8 +68,9 @@ struct watch_stall {
 	uint64_t finalize_after;
 	VEC(struct raw_sample) provisional; /* looks taken before it was kept */
 	uint64_t next_look;
-	uint64_t put_ns; /* what the last put of it cost */
-	bool sure;	 /* a tick of what was a loop by then */
+	uint64_t put_ns;    /* what the last put of it cost */
+	uint64_t overtaken; /* when another tick was first seen in its place */
+	bool sure;	    /* a tick of what was a loop by then */
 };
 
 struct watch_loop {
@@ -87,7 +88,11 @@ struct watch_loop {
 	uint64_t call_since;	 /* the call it was last looked at in ... */
 	const char *call_target; /* ... and what that concerned */
 	struct watch_asked asked;
-	bool current; /* the object it waits on now has had its three waits */
+	uint64_t stop_since; /* watch_run.c: stopped since then, 0: it is not ... */
+	uint64_t stop_look;  /* ... and when a look last found it so, or last found it going */
+	uint64_t going_look;
+	bool stop_shown; /* its stack in this stop has been read */
+	bool current;	 /* the object it waits on now has had its three waits */
 };
 
 struct watch_thread {
@@ -99,6 +104,9 @@ struct watch_thread {
 	uint64_t next_name;
 	unsigned name_tries;
 	int schedstat;
+	int stat;	/* + 1; 0: not open */
+	char run_state; /* "R", "S", "D", "T", "t" ... of /proc, as last read; 0: not known */
+	int64_t faults; /* major page faults since its birth, as last read; -1: not known */
 	struct watch_loop *loop;
 	struct perf_sampler *perf;
 	uint64_t perf_used;
@@ -176,6 +184,24 @@ void watch_ready_event(struct watch_thread *, const struct arena_event *);
 void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
 void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);
 
+/* watch_run.c */
+/* Reads the thread's state and its count of major page faults. */
+void watch_run_read(struct watch_thread *);
+void watch_run_close(struct watch_thread *);
+static inline bool watch_run_stopped(const struct watch_thread *t)
+{
+	return t->run_state == 'T' || t->run_state == 't';
+}
+/* What a look says of the thread's state, given what it is blocked in (blocked_sample's result). */
+void watch_run_look(struct watch_thread *, int number, struct obs_sample *);
+/* A look finds the loop's thread stopped or going (watch_run_read's state): keeps the times. True: its
+ * stack in this stop is yet to be read. */
+bool watch_stop_look(struct watch *, struct watch_thread *loop, uint64_t tick);
+/* The stall is over, so the thread goes. */
+void watch_stop_end(struct watch_thread *loop, uint64_t end);
+/* The stop under way, if it began before `until`. */
+bool watch_stop_open(const struct watch_thread *loop, uint64_t until, struct obs_wait *out);
+
 /* watch_gc.c */
 /* Whether the thread runs its interpreter's cycle collector now. */
 void watch_gc_look(struct watch_thread *, struct obs_sample *);
@@ -186,6 +212,8 @@ void watch_runner(struct watch *, struct watch_thread *loop);
 /* watch_look.c */
 void watch_look(struct watch *, struct watch_thread *loop, struct watch_stall *);
 void watch_look_end(struct watch *, struct watch_thread *loop);
+/* The stall is over: the kernel's counts of the thread as they are now. */
+void watch_look_counts(struct watch *, struct watch_thread *loop, struct watch_stall *);
 /* "GIL held by heavy_cpu_work app.py:9", of the stall under way */
 void watch_describe(struct watch *, struct watch_thread *loop, char *buf, size_t size);
 int schedstat_read(struct watch_thread *, int64_t *cpu, int64_t *delay);

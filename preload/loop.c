@@ -24,6 +24,7 @@ static void loop_end(struct self *s, uint64_t now)
 	s->loop_entry = -1;
 	s->loop = s->long_tick = false;
 	store(t->tick_start, 0);
+	store(t->wait_until, 0);
 	store(t->loop_object, 0);
 	store(t->loop_waits, 0);
 	store(t->loop_first, 0);
@@ -106,6 +107,12 @@ static void tick_end(struct self *s, enum hook hook, uint64_t now)
 	store(t->tick_start, 0);
 }
 
+/* When the wait ends at the latest, 0: never, or at once. */
+static uint64_t deadline(const struct call *c)
+{
+	return c->timeout && c->timeout != NO_DEADLINE ? c->start + c->timeout : 0;
+}
+
 static void ready_begin(struct call *c, struct self *s, uint64_t object, bool mine, uint64_t fd,
 			uint64_t timeout, enum hook hook, uintptr_t frame)
 {
@@ -120,6 +127,7 @@ static void ready_begin(struct call *c, struct self *s, uint64_t object, bool mi
 	if (c->ready) {
 		c->object = s->slot->loop_object;
 		tick_end(s, hook, c->start);
+		store(s->slot->wait_until, deadline(c));
 	}
 	now_begin(s, &c->before, c->ready ? NOW_READY : NOW_CALL, hook, c->start, c->object, 0, frame);
 }
@@ -221,8 +229,9 @@ void ready_end(struct call *c, int result, int error)
 		loop_end(s, now);
 		return;
 	}
-	if (result == 0 && c->timeout && c->timeout != NO_DEADLINE && c->start + c->timeout < now)
-		begin = c->start + c->timeout; /* it was due then */
+	/* it was due then, whatever it found once it ran again; a stop ends it with EINTR */
+	if (deadline(c) && deadline(c) < now)
+		begin = deadline(c);
 	store(t->wait_ns, t->wait_ns + (begin - c->start));
 	if (!t->loop_first)
 		store(t->loop_first, begin);

@@ -288,6 +288,7 @@ void self_end(void)
 		return;
 	gil_give_up(&self);
 	t->tick_start = 0;
+	t->wait_until = 0;
 	if (self.loop_entry >= 0)
 		store(shim.proc->loop_fds[self.loop_entry], 0);
 	self.loop = false;

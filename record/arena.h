@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC 0x6c6c617473796877ull /* "whystall" */
-#define ARENA_VERSION 2u
+#define ARENA_VERSION 3u
 #define ARENA_ENV "WHYSTALL_ARENA" /* "PID:FD": the recorder, and its descriptor of the arena */
 
 #define ARENA_PROCS 512u
@@ -177,6 +177,7 @@ struct arena_thread {
 	uint64_t wait_ns;    /* sum of the time in the loop's waits */
 	uint64_t loop_first; /* return of the first wait */
 	uint64_t loop_last;  /* entry of the latest wait */
+	uint64_t wait_until; /* when that is due to return at the latest, 0: whenever something happens */
 
 	/* the interpreter's lock, all takes */
 	uint64_t lock_holds, lock_held_ns, lock_longest_ns, lock_waits, lock_waited_ns;

@@ -72,6 +72,15 @@ static void verdict_so_far(const struct child *child)
 	    (int)child->pid);
 }
 
+/* When the command was stopped and went on, as exactly as anyone can say. */
+static void stops_note(struct child *child, uint64_t when)
+{
+	bool stopped;
+	while (child_stop_next(child, &stopped))
+		if (recording.watch)
+			watch_stopped(recording.watch, child->pid, stopped, when);
+}
+
 static void run_wait(struct child *child)
 {
 	struct recording *r = &recording;
@@ -85,6 +94,7 @@ static void run_wait(struct child *child)
 		int n = r->watch ? watch_fds(r->watch, fds + 1, FDS_MAX - 1) : 0;
 		ppoll(fds, (nfds_t)n + 1, &timeout, NULL);
 		if (fds[0].revents) {
+			stops_note(child, now_ns());
 			/* what it did last is looked at before it is reaped, while /proc still knows it */
 			if (r->watch)
 				watch_poll(r->watch);

@@ -43,4 +43,6 @@ struct cause {
 
 PARTS_DECLARE(cause, cause);
 
+const struct cause *cause_named(const char *name); /* stall.c; NULL: none of them */
+
 #endif

@@ -134,6 +134,17 @@ void *vec_grow(void *at, size_t *room, size_t need, size_t size)
 	return at;
 }
 
+void *vec_fit(void *at, size_t *room, size_t n, size_t size)
+{
+	if (n == *room)
+		return at;
+	*room = n;
+	if (n)
+		return xrealloc(at, n, size);
+	free(at);
+	return NULL;
+}
+
 uint64_t now_ns(void)
 {
 	struct timespec t;

@@ -48,8 +48,11 @@ char *xprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 #define vec_push(v)                                                             \
 	((v)->at = vec_grow((v)->at, &(v)->room, (v)->n + 1, sizeof(*(v)->at)), \
 	 __builtin_memset(&(v)->at[(v)->n], 0, sizeof(*(v)->at)), (v)->n++, &(v)->at[(v)->n - 1])
+#define vec_trim(v) \
+	((v)->at = vec_fit((v)->at, &(v)->room, (v)->n, sizeof(*(v)->at))) /* no room but what is taken */
 #define vec_free(v) (free((v)->at), (v)->at = NULL, (v)->n = (v)->room = 0)
 void *vec_grow(void *at, size_t *room, size_t need, size_t size); /* new room is zeroed */
+void *vec_fit(void *at, size_t *room, size_t n, size_t size);
 
 /* One copy of every string, for the life of the program: equal strings are equal pointers. Thread safe.
  * Bounded: strings are cut at 4 KiB, and past 64 MiB in all every new one reads "(too many names)". NULL

@@ -48,6 +48,23 @@ def actors(db, start, end):
             dict(id=2, process=1, kind="mutex", address=0x7f0000002000, name=None))
 
 
+def stall(rows, rng, i, at):
+    until, worker = at + rng.randint(21, 60) * MS, rng.randint(2, WORKERS + 1)
+    lock = (1, 1, 2, None)[i % 4]
+    rows["stall"].append(dict(id=i, loop=1, start_ns=at, end_ns=until, ongoing=0, began_before=0, outside=0,
+                              ready_after=i % 7, lost=0, cpu_ns=MS, delay_ns=0))
+    rows["wait"].append(dict(stall=i, n=0, what="lock" if lock else "call", start_ns=at + MS, end_ns=until - MS,
+                             lock=lock, owner=worker if lock else None, self_owned=0,
+                             syscall=None if lock else "recvfrom", target=None if lock else "127.0.0.1:5432"))
+    if lock:
+        rows["hold"].append(dict(stall=i, n=0, lock=lock, thread=worker, start_ns=at, end_ns=until - MS, at_least=0))
+    for k in range(LOOKS):
+        for thread in (1, worker) if lock else (1,):
+            rows["sample"].append(dict(stall=i, time_ns=at + (2 + 5 * k) * MS, thread=thread, native=1, delay_ns=0,
+                                       run="blocked" if thread == 1 else "running", cpu_ns=MS + k * 5 * MS,
+                                       syscall="futex" if thread == 1 else None, stack=rng.randint(1, STACKS)))
+
+
 def fill(db, count, rng):
     start, = db.execute("SELECT start_ns FROM capture").fetchone()
     end = start + count * 100 * MS
@@ -56,29 +73,15 @@ def fill(db, count, rng):
     db.execute("UPDATE capture SET end_ns = ?, complete = 1", (end,))
     frames(db, rng)
     actors(db, start, end)
+    rows = {"stall": [], "wait": [], "hold": [], "sample": []}
     rows_of(db, "loop", dict(id=1, thread=1, wait="epoll_wait", ticks=count * 10, tick_ns=count * 50 * MS, suppressed=0,
                              tick_max_ns=60 * MS, wait_ns=count * 50 * MS, first_ns=start, last_ns=end))
     rows_of(db, "ticks", *(dict(loop=1, second=s, from_us=us, count=c) for s in range(count // 10)
                            for us, c in ((100, 90), (40960, 10))))
-    stalls, waits, holds, samples = [], [], [], []
     for i in range(1, count + 1):
-        at = start + i * 100 * MS
-        until = at + rng.randint(21, 60) * MS
-        cause = ("gil", "gil", "mutex", "call")[i % 4]
-        worker = rng.randint(2, WORKERS + 1)
-        stalls.append((i, 1, at, until, 0, 0, 0, i % 7, 0, MS, 0))
-        waits.append((i, 0, "call" if cause == "call" else "lock", at + MS, until - MS,
-                      {"gil": 1, "mutex": 2}.get(cause), None if cause == "call" else worker, 0,
-                      "recvfrom" if cause == "call" else None, "127.0.0.1:5432" if cause == "call" else None))
-        if cause != "call":
-            holds.append((i, 0, {"gil": 1, "mutex": 2}[cause], worker, at, until - MS, 0))
-        for k in range(LOOKS):
-            look = at + (2 + 5 * k) * MS
-            samples.append((i, look, 1, "blocked", "futex", None, rng.randint(1, STACKS), MS, 0, 1))
-            if cause != "call":
-                samples.append((i, look, worker, "running", None, None, rng.randint(1, STACKS), MS + k * 5 * MS, 0, 1))
-    for table, rows in (("stall", stalls), ("wait", waits), ("hold", holds), ("sample", samples)):
-        db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+        stall(rows, rng, i, start + i * 100 * MS)
+    for table, of in rows.items():
+        rows_of(db, table, *of)
 
 
 def make(whystall, out, count=100_000):

@@ -24,7 +24,7 @@ comma  := ,
 CFLAGS   ?= -O2 -g
 WARN      = -Wall -Wextra -Werror
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS) -MMD -MP
-LIBS      = -ldw -lelf -lz -lsqlite3 -ljansson -liberty -lpthread -lm
+LIBS      = -lbpf -ldw -lelf -lz -lsqlite3 -ljansson -liberty -lpthread -lm
 
 CLI_SRC  := $(wildcard cli/*.c cli/*/*.c)
 # whether a program takes the shim is asked on both sides
@@ -32,7 +32,7 @@ CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o) $(BUILD)/preload/image.o $(BUILD)/preloa
 SHIM_SRC := $(wildcard preload/*.c)
 SHIM_OBJ := $(SHIM_SRC:%.c=$(BUILD)/%.o)
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_test.c))
-C_FILES  := $(wildcard record/*.h preload/*.[ch] cli/*.[ch] cli/*/*.[ch] tests/*/*.[ch])
+C_FILES  := $(wildcard probe/*.[ch] record/*.h preload/*.[ch] cli/*.[ch] cli/*/*.[ch] tests/*/*.[ch])
 
 # Goals that may install what they need; any other only says what is missing.
 GROUPS := build $(if $(filter demo check check-all accuracy bench,$(MAKECMDGOALS)),demo) \
@@ -70,10 +70,20 @@ $(BUILD)/syscalls.inc: | $(BUILD)/.headers
 $(BUILD)/cli/sample.o: $(BUILD)/syscalls.inc
 $(BUILD)/cli/sample.o: ALL_CFLAGS += -I$(BUILD)
 
+# The probe, for the kernel's BPF machine: it is carried in the program (cli/probe.c). Nothing of this machine's
+# kernel goes into it.
+CLANG ?= clang
+$(BUILD)/probe.bpf.o: $(wildcard probe/*.[ch]) record/arena.h | $(BUILD)/.headers
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) -target bpf -O2 -g -ffreestanding -D__TARGET_ARCH_x86 -I/usr/include/$(shell $(CC) -print-multiarch) \
+		$(WARN) -Wno-unused-parameter -Wno-missing-field-initializers -c -o $@ probe/probe.bpf.c
+$(BUILD)/cli/probe.o: $(BUILD)/probe.bpf.o
+$(BUILD)/cli/probe.o: ALL_CFLAGS += -Wa,-I$(BUILD)
+
 $(BUILD)/cli/report_schema.o: doc/report.schema.json
 
 # A missing compiler or header is told before the first error message, with the line that installs it.
-HEADERS := elfutils/libdwfl.h gelf.h sqlite3.h jansson.h libiberty/demangle.h
+HEADERS := bpf/libbpf.h elfutils/libdwfl.h gelf.h sqlite3.h jansson.h libiberty/demangle.h
 $(BUILD)/.headers: | $(if $(AUTO),deps)
 	@mkdir -p $(BUILD)
 	@printf '#include <%s>\n' stddef.h stdio.h $(HEADERS) | $(CC) -fsyntax-only -x c - 2>$@.log || { \

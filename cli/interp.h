@@ -26,7 +26,13 @@ struct interp_collection {
 struct interp_lock {
 	uint64_t freed, taken;
 	uint64_t address; /* the lock's own, for reports */
+	/* for the probe: the futexes from start to end are the lock's; `locked` (an int) says whether
+	 * somebody has it, `holder` (a pointer to a thread state) who took it last */
+	uint64_t start, end, locked, holder;
 };
+
+struct probe_holder;
+struct probe_frames_layout;
 
 struct interp_thread {
 	pid_t tid;	  /* as /proc knows it; 0: not known */
@@ -67,6 +73,10 @@ struct interp_ops {
 	 * -ENOENT: no such thread, or it has no frames; -EAGAIN: torn while it was read. Bounded in time and
 	 * memory whatever the target's memory holds. May be called for a running thread. */
 	int (*stack)(struct interp *, struct interp_thread thread, struct stack *out);
+	/* The same of frames that the probe read in the kernel; and where it finds them (false: it cannot).
+	 * Both NULL where the probe does not know the runtime. */
+	int (*stack_sampled)(struct interp *, const struct probe_holder *, struct stack *out);
+	bool (*frames_layout)(struct interp *, struct probe_frames_layout *out);
 	/* The runtime's name of a thread ("ThreadPoolExecutor-0_0"). 0, -ENOENT: it has none (yet). */
 	int (*thread_name)(struct interp *, struct interp_thread thread, char *buf, size_t size);
 

@@ -22,7 +22,8 @@ enum lock_kind { LOCK_GIL = 1, LOCK_MUTEX, LOCK_RWLOCK, LOCK_SEM, LOCK_COND, LOC
 enum thread_run { RUN_RUNNING = 1, RUN_BLOCKED, RUN_RUNNABLE, RUN_STOPPED, RUN_FAULTING };
 /* STOPPED: by a signal or a debugger; it may lie within, or around, waits of other kinds, and then counts
  * instead of them. FAULT: blocked in a page fault, exactly as long as that. */
-enum wait_what { WAIT_LOCK = 1, WAIT_CALL, WAIT_STOPPED, WAIT_FAULT };
+/* RUNQUEUE: ready to run, without a CPU; where it lies within a wait for a lock or in a call it is part of that. */
+enum wait_what { WAIT_LOCK = 1, WAIT_CALL, WAIT_STOPPED, WAIT_FAULT, WAIT_RUNQUEUE };
 enum backend { BACKEND_PRELOAD = 1, BACKEND_EBPF, BACKEND_MIXED };
 
 struct obs_capture {

@@ -11,7 +11,7 @@
 static const char *const backends[] = {"preload", "ebpf", "mixed", NULL};
 static const char *const lock_kinds[] = {"gil", "mutex", "rwlock", "sem", "cond", "futex", NULL};
 static const char *const runs[] = {"running", "blocked", "runnable", "stopped", "faulting", NULL};
-static const char *const whats[] = {"lock", "call", "stopped", "fault", NULL};
+static const char *const whats[] = {"lock", "call", "stopped", "fault", "runqueue", NULL};
 static const char *const collects[] = {"not", "young", "middle", "full", "some", NULL};
 static const char *const gil_known[] = {"all", "contended", NULL};
 static const char *const frame_kinds[] = {"python", "native", "kernel", "js", "ruby", NULL};

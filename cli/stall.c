@@ -110,6 +110,7 @@ static void loop_make(struct judge *j, const struct verdict_process *p, struct v
 	const struct observations *o = j->seen;
 	l->seen = seen;
 	l->thread = judge_thread(j, seen->thread);
+	j->exact = p->seen->backend == BACKEND_EBPF;
 	struct runner runner;
 	runner_find(j, seen, &runner);
 	for (size_t i = 0; i < o->stalls.n; i++) {

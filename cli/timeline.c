@@ -86,6 +86,8 @@ static enum span_kind kind_of(const struct obs_wait *wait)
 		return SPAN_STOPPED;
 	case WAIT_FAULT:
 		return SPAN_FAULT;
+	case WAIT_RUNQUEUE:
+		return SPAN_RUNNABLE;
 	default:
 		return SPAN_CALL;
 	}

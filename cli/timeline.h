@@ -14,6 +14,7 @@ struct judge {
 	uint32_t id_max;
 	const struct obs_stall *stall;
 	uint32_t loop_thread;
+	bool exact; /* the scheduler itself was watched: what is no wait is running */
 	/* of this stall, slices of the record's arrays */
 	const struct obs_wait *waits;
 	const struct obs_hold *holds;

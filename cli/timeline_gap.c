@@ -166,6 +166,10 @@ static void part_add(const struct gap *g, spans_t *out, uint64_t start, uint64_t
 	enum doing doing = look ? look->doing : DOING_WORK;
 	if (end <= start)
 		return;
+	if (g->judge->exact) { /* whatever it waited for was told */
+		span_add(out, doing == DOING_COLLECT ? SPAN_COLLECTING : SPAN_RUNNING, start, end);
+		return;
+	}
 	if (doing < DOING_CALL) {
 		busy_add(g, out, start, end, doing);
 		return;

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "probe.h"
 #include "watch_state.h"
 
 int arena_create(struct arena **out, const struct watch_options *options)
@@ -58,6 +59,7 @@ struct watch *watch_start(struct arena *arena, struct writer *writer, const stru
 
 uint64_t watch_poll(struct watch *w)
 {
+	bool all = !w->options.probe || probe_pump(w->options.probe, w->arena, w);
 	w->now = now_ns();
 	w->busy = false;
 	watch_processes(w);
@@ -66,6 +68,8 @@ uint64_t watch_poll(struct watch *w)
 	watch_threads_ended(w);
 	watch_prune(w);
 	uint64_t due = IDLE_POLL_NS;
+	if (!all)
+		return 0;
 	if (w->busy)
 		due = w->options.rate_hz ? NS / w->options.rate_hz : BUSY_POLL_NS;
 	return due > IDLE_POLL_NS ? IDLE_POLL_NS : due;
@@ -132,6 +136,8 @@ static void room_note(struct watch *w)
 
 void watch_stop(struct watch *w, struct obs_capture *capture)
 {
+	while (w->options.probe && !probe_pump(w->options.probe, w->arena, w))
+		watch_events(w);
 	w->now = now_ns();
 	watch_processes(w);
 	watch_events(w);

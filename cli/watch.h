@@ -12,14 +12,17 @@
 #include "writer.h"
 
 struct watch;
+struct probe;
+struct probe_holder;
 
 struct watch_options {
 	uint64_t threshold_ns;
-	unsigned rate_hz; /* looks per second inside a stall */
-	bool native;	  /* take native stacks */
-	bool children;	  /* record the processes that the command starts */
-	const char *loop; /* thread (name or tid) that is a loop whatever it looks like, or NULL */
-	const char *shim; /* path of libwhystall.so */
+	unsigned rate_hz;    /* looks per second inside a stall */
+	bool native;	     /* take native stacks */
+	bool children;	     /* record the processes that the command starts */
+	const char *loop;    /* thread (name or tid) that is a loop whatever it looks like, or NULL */
+	const char *shim;    /* path of libwhystall.so */
+	struct probe *probe; /* what fills the arena, NULL: shims do */
 	/* the command itself, once it runs: watch_command */
 	pid_t pid;
 	const char *command; /* JSON array */
@@ -33,6 +36,10 @@ struct watch *watch_start(struct arena *, struct writer *, const struct watch_op
 			  struct obs_capture *);
 /* The command runs: under this pid, and, if `why` says so, without the shim. */
 void watch_command(struct watch *, pid_t, char *const argv[], enum refusal why);
+/* The probe saw, at `time`, who had the interpreter's lock that the loop in entry `loop` began to wait for.
+ */
+void watch_holder_seen(struct watch *, uint32_t loop, uint32_t holder, uint64_t time,
+		       const struct probe_holder *);
 /* One look at everything. Returns how many ns later the next one is due. */
 uint64_t watch_poll(struct watch *);
 /* The command was stopped, or goes on: its parent knows when. */

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOOK_INFO
-#include "../record/hooks.h"
 #include "../record/ring.h"
 #include "watch_state.h"
 
@@ -26,14 +24,14 @@ bool now_read(const struct arena_thread *slot, struct now_copy *out)
 		out->object = __atomic_load_n(&slot->now_object, __ATOMIC_RELAXED);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (LOAD(slot->now_seq) == before)
-			return out->hook < HOOK_COUNT;
+			return watch_hook_valid(out->hook);
 	}
 	return false;
 }
 
 static enum lock_kind lock_kind_of_hook(uint32_t hook)
 {
-	switch (hook_info[hook].class) {
+	switch (watch_hook_class(hook)) {
 	case HOOK_CLASS_SEM_WAIT:
 	case HOOK_CLASS_SEM_TRY:
 	case HOOK_CLASS_SEM_POST:
@@ -58,7 +56,7 @@ static enum lock_kind lock_kind_of_hook(uint32_t hook)
 /* Kinds for which the record has no number have a name. */
 static const char *lock_name(uint32_t hook)
 {
-	switch (hook_info[hook].class) {
+	switch (watch_hook_class(hook)) {
 	case HOOK_CLASS_BARRIER:
 		return "a barrier";
 	case HOOK_CLASS_JOIN:
@@ -116,7 +114,7 @@ struct watch_thread *watch_owner(struct watch *w, struct watch_thread *t, const 
 	if (now->owner)
 		return now->owner == (uint32_t)t->seen.tid ? NULL
 							   : watch_thread_of(w, t->proc, (int)now->owner);
-	enum hook_class class = hook_info[now->hook].class;
+	enum hook_class class = watch_hook_class(now->hook);
 	bool listed =
 		class == HOOK_CLASS_RW_READ || class == HOOK_CLASS_RW_WRITE || class == HOOK_CLASS_SPIN_LOCK;
 	return listed ? thread_holding(w, t, now->object) : NULL;
@@ -155,8 +153,14 @@ static void wait_event(struct watch *w, struct watch_thread *t, const struct are
 	wait->end_ns = e->time;
 	if (e->kind == EV_CALL) {
 		wait->what = WAIT_CALL;
-		wait->syscall = hook_info[e->hook].kernel;
+		wait->syscall = watch_hook_call(e->hook);
 		wait->target = e->start == l->call_since ? l->call_target : NULL;
+		return;
+	}
+	if (e->kind != EV_WAIT) {
+		wait->what = e->kind == EV_STOPPED ? WAIT_STOPPED
+			     : e->kind == EV_FAULT ? WAIT_FAULT
+						   : WAIT_RUNQUEUE;
 		return;
 	}
 	wait->what = WAIT_LOCK;
@@ -172,7 +176,7 @@ static void wait_event(struct watch *w, struct watch_thread *t, const struct are
 
 static void event_take(struct watch *w, struct watch_thread *t, const struct arena_event *e)
 {
-	if (e->hook >= HOOK_COUNT || e->time > w->now + NS || (e->start && e->start > e->time))
+	if (!watch_hook_valid(e->hook) || e->time > w->now + NS || (e->start && e->start > e->time))
 		return;
 	switch (e->kind) {
 	case EV_TICK:
@@ -186,6 +190,9 @@ static void event_take(struct watch *w, struct watch_thread *t, const struct are
 		break;
 	case EV_WAIT:
 	case EV_CALL:
+	case EV_RUNQUEUE:
+	case EV_STOPPED:
+	case EV_FAULT:
 		wait_event(w, t, e);
 		break;
 	case EV_HOLD:

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define HOOK_INFO
 #include "../record/hooks.h"
 #include "watch_state.h"
 

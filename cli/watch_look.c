@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HOOK_INFO
-#include "../record/hooks.h"
 #include "target.h"
 #include "watch_state.h"
 
@@ -130,7 +128,7 @@ static void target_remember(struct watch_thread *t, const char *target)
 	struct now_copy now;
 	if (!t->loop || !t->slot || !now_read(t->slot, &now) || now.now != NOW_CALL)
 		return;
-	if (hook_info[now.hook].class ==
+	if (watch_hook_class(now.hook) ==
 	    HOOK_CLASS_NAME) /* what it asks a server meanwhile is another thing */
 		target = target_of_string(t->proc->pid, now.object);
 	t->loop->call_since = now.since;
@@ -283,7 +281,7 @@ void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t s
 	if (watch_run_stopped(t))
 		snprintf(buf, size, "stopped in %s", frame);
 	else if (now.now == NOW_CALL)
-		snprintf(buf, size, "%s in %s", hook_info[now.hook].kernel, frame);
+		snprintf(buf, size, "%s in %s", watch_hook_call(now.hook), frame);
 	else
 		snprintf(buf, size, "%s %s", now.now == NOW_LOCK ? "waiting for a lock in" : "running",
 			 frame);

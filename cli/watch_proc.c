@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "probe.h"
 #include "watch_state.h"
 
 #define TRIES_ABSENT 12u /* looks for an interpreter that is not (yet) in the process, over about 20 s */
@@ -29,11 +30,30 @@ void watch_note(struct watch *w, const char *sentence)
 		*vec_push(&w->notes) = s;
 }
 
+/* What the probe must know to read who has the interpreter's lock. */
+static void probe_tell(struct watch *w, struct watch_proc *p, const struct interp_lock *found, int n)
+{
+	struct probe_lock locks[ARENA_LOCKS];
+	struct probe_frames_layout layout;
+	if (!w->options.probe || n <= 0 || !p->ops->frames_layout ||
+	    !p->ops->frames_layout(p->interp, &layout))
+		return;
+	for (int i = 0; i < n; i++)
+		locks[i] = (struct probe_lock){.start = found[i].start,
+					       .end = found[i].end,
+					       .freed = found[i].freed,
+					       .taken = found[i].taken,
+					       .locked = found[i].locked,
+					       .holder = found[i].holder};
+	probe_locks(w->options.probe, p->slot_index, locks, (uint32_t)n, &layout);
+}
+
 /* The interpreter's lock becomes one that the shim stamps. */
 static void locks_tell(struct watch *w, struct watch_proc *p)
 {
 	struct interp_lock found[ARENA_LOCKS];
 	int n = p->ops->locks(p->interp, found, (int)ARENA_LOCKS);
+	probe_tell(w, p, found, n);
 	for (int i = 0; i < n; i++) {
 		struct arena_lock *lock = &p->slot->lock[i];
 		if (lock->freed == found[i].freed)
@@ -177,7 +197,7 @@ static int thread_totals(struct watch_thread *t)
 	int result = schedstat_read(t, &cpu, &delay);
 	if (!result)
 		t->seen.cpu_ns = cpu;
-	t->seen.gil_known = t->proc->slot->lock[0].freed ? 1 : 0;
+	t->seen.gil_known = !t->proc->slot->lock[0].freed ? 0 : t->proc->seen.backend == BACKEND_EBPF ? 2 : 1;
 	t->seen.gil_holds = LOAD(slot->lock_holds);
 	t->seen.gil_held_ns = LOAD(slot->lock_held_ns);
 	t->seen.gil_longest_ns = LOAD(slot->lock_longest_ns);
@@ -323,7 +343,7 @@ static void process_new(struct watch *w, uint32_t index)
 		p->seen.pid = p->pid = slot->pid;
 		p->seen.ns_pid = slot->pid;
 		p->seen.ppid = slot->ppid;
-		p->seen.backend = BACKEND_PRELOAD;
+		p->seen.backend = w->options.probe ? BACKEND_EBPF : BACKEND_PRELOAD;
 		p->seen.start_ns = slot->start ? slot->start : w->now;
 		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 		p->live = true;
@@ -527,7 +547,7 @@ void watch_processes(struct watch *w)
 			interp_look(w, p);
 		if (process_gone(p))
 			watch_process_end(w, p, w->now);
-		else
+		else if (!w->options.probe)
 			watch_leave(w, p);
 	}
 	if (w->now >= w->slow_at) {

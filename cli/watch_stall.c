@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOOK_INFO
-#include "../record/hooks.h"
 #include "watch_state.h"
 
 #define PUT_EVERY_NS (NS * 3 / 10) /* an ongoing stall is in the record this often */
@@ -73,7 +71,7 @@ static void waits_collect(struct watch *w, struct watch_thread *t, const struct 
 	wait->end_ns = s->seen.end_ns;
 	if (now.now == NOW_CALL) {
 		wait->what = WAIT_CALL;
-		wait->syscall = hook_info[now.hook].kernel;
+		wait->syscall = watch_hook_call(now.hook);
 		wait->target = now.since == l->call_since ? l->call_target : NULL;
 		return;
 	}
@@ -149,7 +147,9 @@ static void holds_collect(struct watch *w, struct watch_thread *t, const struct 
 static int wait_order(const void *a, const void *b)
 {
 	const struct obs_wait *x = a, *y = b;
-	return x->start_ns < y->start_ns ? -1 : x->start_ns > y->start_ns;
+	if (x->start_ns != y->start_ns)
+		return x->start_ns < y->start_ns ? -1 : 1;
+	return x->end_ns > y->end_ns ? -1 : x->end_ns < y->end_ns; /* what contains the other comes first */
 }
 
 void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall *s)
@@ -166,6 +166,7 @@ void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall
 		if (waits.at[i].end_ns > s->seen.end_ns)
 			waits.at[i].end_ns = s->seen.end_ns;
 	}
+	qsort(waits.at, waits.n, sizeof *waits.at, wait_order); /* one within another is told before it */
 	holds_collect(w, t, s, &waits, &holds);
 	for (size_t i = 0; i < holds.n; i++)
 		holds.at[i].stall = s->seen.id;
@@ -202,6 +203,7 @@ static void stall_finalize(struct watch *w, struct watch_thread *t, struct watch
 		if (s->seen.ready_after < 0 && t->live && now_read(t->slot, &now) && now.now == NOW_READY &&
 		    now.since == s->seen.end_ns)
 			s->seen.ready_after = 0; /* it sleeps: nothing was ready */
+		watch_sampled_take(w, t->loop, s);
 		stall_keep(w, t, s);
 		if (s->kept)
 			watch_stall_put(w, t, s);
@@ -367,6 +369,7 @@ static void loop_prune(struct watch_loop *l, uint64_t tick)
 		if (l->waits.at[i].end_ns > oldest || oldest == UINT64_MAX)
 			l->waits.at[kept++] = l->waits.at[i];
 	l->waits.n = oldest == UINT64_MAX ? 0 : kept;
+	watch_sampled_drop(l, oldest == UINT64_MAX ? l->seen.last_ns : oldest);
 }
 
 /* When the tick under way began, 0: there is none. A wait that is past its deadline is one: the thread is
@@ -388,7 +391,7 @@ static void loop_follow(struct watch *w, struct watch_thread *t)
 	if (l->current && !l->is_loop) {
 		l->is_loop = true;
 		uint32_t hook = t->slot->loop_hook;
-		l->seen.wait = hook < HOOK_COUNT ? hook_info[hook].kernel : "epoll_wait";
+		l->seen.wait = watch_hook_valid(hook) ? watch_hook_call(hook) : "epoll_wait";
 		l->seen.first_ns = LOAD(t->slot->loop_first);
 		watch_loop_put(w, t);
 	}
@@ -482,6 +485,7 @@ void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool
 	stall_clear(&l->now);
 	vec_free(&l->ended);
 	vec_free(&l->waits);
+	watch_sampled_drop(l, UINT64_MAX);
 	free(l);
 	t->loop = NULL;
 }

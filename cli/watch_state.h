@@ -7,6 +7,7 @@
 #ifndef WHYSTALL_WATCH_STATE_H
 #define WHYSTALL_WATCH_STATE_H
 
+#include "../record/hooks.h"
 #include "watch.h"
 
 #define SAMPLE_AFTER_NS 3000000ull /* a tick this old is looked at: it may become a stall */
@@ -80,6 +81,7 @@ struct watch_loop {
 	VEC(struct obs_wait) waits; /* of ticks not yet finished with; stall is 0 */
 	struct watch_stall now;	    /* the tick under way, if seen.start_ns */
 	VEC(struct watch_stall) ended;
+	VEC(struct raw_sample) early; /* what the probe saw, see watch_sampled.c */
 	uint32_t stalls;
 	int64_t cpu_base, delay_base;	     /* schedstat when it was last seen waiting */
 	uint64_t tick_of_base, busy_of_base; /* ticks then, and the time in them */
@@ -159,6 +161,13 @@ void watch_leave(struct watch *, struct watch_proc *);
 /* It ended: was it such a program? */
 void watch_leave_end(struct watch *, struct watch_proc *);
 
+/* watch_hook.c */
+/* A hook's number in an arena is a row of hooks.def or, from the probe, HOOK_COUNT + a system call's number.
+ */
+bool watch_hook_valid(uint32_t hook);
+const char *watch_hook_call(uint32_t hook); /* the kernel's name */
+enum hook_class watch_hook_class(uint32_t hook);
+
 /* watch_lock.c */
 struct now_copy;
 struct watch_lock *watch_lock_of(struct watch *, struct watch_proc *, uint64_t address, enum lock_kind kind);
@@ -205,6 +214,11 @@ bool watch_stop_open(const struct watch_thread *loop, uint64_t until, struct obs
 /* watch_gc.c */
 /* Whether the thread runs its interpreter's cycle collector now. */
 void watch_gc_look(struct watch_thread *, struct obs_sample *);
+
+/* watch_sampled.c */
+/* Those that lie within the stall so far become its own; those before `before` are forgotten. */
+void watch_sampled_take(struct watch *, struct watch_loop *, struct watch_stall *);
+void watch_sampled_drop(struct watch_loop *, uint64_t before);
 
 /* watch_runner.c */
 void watch_runner(struct watch *, struct watch_thread *loop);

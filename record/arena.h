@@ -37,7 +37,11 @@
 	EVENT(3, WAIT, "wait") /* a loop thread waited for a lock: start..time, object, arg = owner's tid */ \
 	EVENT(4, HOLD, "hold") /* a lock was released while wanted: start (0: not seen)..time, object */     \
 	EVENT(5, CALL, "call") /* a loop thread was in a call: start..time, object = descriptor */           \
-	EVENT(6, LOOP_END, "loop_end") /* the loop's wait object was closed (or replaced by another) */
+	EVENT(6, LOOP_END, "loop_end") /* the loop's wait object was closed (or replaced by another) */      \
+	/* by the probe only: of a loop thread in its tick, start..time */                                   \
+	EVENT(7, RUNQUEUE, "runqueue") /* ready to run, without a CPU */                                     \
+	EVENT(8, STOPPED, "stopped")   /* by a signal or a debugger */                                       \
+	EVENT(9, FAULT, "fault")       /* blocked in a page fault */
 
 enum arena_event_kind {
 #define EVENT(number, NAME, name) EV_##NAME = number,

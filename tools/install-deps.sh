@@ -8,7 +8,7 @@
 #   tools/install-deps.sh --say GROUP...  only prints the line that would install it; status 1 if there is one
 set -eu
 
-build="gcc libc6-dev make pkg-config libdw-dev libelf-dev libsqlite3-dev libjansson-dev libiberty-dev"
+build="gcc clang libbpf-dev libc6-dev make pkg-config libdw-dev libelf-dev libsqlite3-dev libjansson-dev libiberty-dev"
 demo="python3 python3-fastapi python3-uvicorn python3-dbg"
 check="python3-pytest python3-jsonschema python3-prometheus-client python3-uvloop libcmocka-dev clang clang-format clang-tidy cppcheck
 	musl-tools debootstrap strace sqlite3 binutils util-linux passwd"

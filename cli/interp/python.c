@@ -11,8 +11,9 @@
 
 #include "cli/util.h"
 
-#define LIST_TRIES 16  /* threads may come and go faster than they are listed */
-#define STATE_MAX 1024 /* a thread state is some hundred bytes */
+#define LIST_TRIES 16	  /* threads may come and go faster than they are listed */
+#define COND_AND_MUTEX 88 /* pthread_cond_t and pthread_mutex_t of glibc on x86-64 */
+#define STATE_MAX 1024	  /* a thread state is some hundred bytes */
 
 /* --- interpreters and threads --- */
 
@@ -162,7 +163,12 @@ static int locks(struct interp *py, struct interp_lock *out, int max)
 			continue;
 		out[n++] = (struct interp_lock){.freed = at + (uint64_t)py->layout.gil_cond,
 						.taken = at + (uint64_t)py->layout.gil_switch_cond,
-						.address = at};
+						.address = at,
+						.start = at + (uint64_t)py->layout.gil_cond,
+						.end = at + (uint64_t)py->layout.gil_switch_cond +
+						       COND_AND_MUTEX,
+						.locked = at + (uint64_t)py->layout.gil_locked,
+						.holder = at + (uint64_t)py->layout.gil_last_holder};
 	}
 	return e ? e : n;
 }
@@ -358,6 +364,8 @@ static const struct interp_ops python = {
 	.locks = locks,
 	.lock_holder = lock_holder,
 	.stack = python_stack,
+	.stack_sampled = python_stack_sampled,
+	.frames_layout = python_frames_layout,
 	.thread_name = python_thread_name,
 	.collects = python_collects,
 	.lock_look = python_lock_look,

@@ -16,6 +16,7 @@
 
 #include "cli/interp.h"
 #include "cli/interp/python_layout.h"
+#include "probe/probe.h"
 
 #define PYTHON_INTERPS 16   /* interpreters of a process that we follow */
 #define PYTHON_THREADS 4096 /* threads of a process that we follow */
@@ -185,6 +186,8 @@ int python_qualname(struct interp *py, const struct python_frame *frame, const s
 int python_stack(struct interp *py, struct interp_thread thread, struct stack *out);
 /* The frames that python_stack has just returned, in the same order. How many, at most max. */
 int python_frames(struct interp *py, struct python_frame *out, int max);
+int python_stack_sampled(struct interp *py, const struct probe_holder *in, struct stack *out);
+bool python_frames_layout(struct interp *py, struct probe_frames_layout *out);
 void python_stack_close(struct interp *py);
 int python_thread_name(struct interp *py, struct interp_thread thread, char *buf, size_t size);
 /* A global of a module, of the main interpreter. */

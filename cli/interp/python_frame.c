@@ -414,3 +414,45 @@ int python_stack(struct interp *py, struct interp_thread thread, struct stack *o
 	out->n = out->cut = 0;
 	return e == -EFAULT ? -EAGAIN : e;
 }
+
+/* What the probe read in the kernel a moment ago: only the frames' code is looked up now. */
+int python_stack_sampled(struct interp *py, const struct probe_holder *in, struct stack *out)
+{
+	out->n = out->cut = 0;
+	if (!py->walk)
+		py->walk = xcalloc(1, sizeof(*py->walk));
+	struct python_walk *w = py->walk;
+	w->n = 0;
+	w->cut = in->cut;
+	for (uint32_t i = 0; i < in->n && i < PROBE_FRAMES; i++)
+		w->frame[w->n++] = (struct python_frame){.at = in->frame[i].at,
+							 .code = in->frame[i].code & ~3ull,
+							 .back = in->frame[i].back,
+							 .instruction = in->frame[i].instruction};
+	for (int i = 0; i < w->n; i++) {
+		int e = 0;
+		if (!python_code_known(py, w->frame[i].code))
+			e = python_code_load(py, &w->frame[i], i + 1 < w->n ? &w->frame[i + 1] : NULL);
+		if (e)
+			return e;
+	}
+	return w->n ? walk_output(py, out) : -ENOENT;
+}
+
+bool python_frames_layout(struct interp *py, struct probe_frames_layout *out)
+{
+	const struct python_layout *l = &py->layout;
+	*out = (struct probe_frames_layout){
+		.thread = l->tstate_thread_id,
+		.frame = l->tstate_frame >= 0 ? l->tstate_frame : l->tstate_current_frame,
+		.cframe = l->tstate_frame >= 0 || l->tstate_current_frame >= 0 ? -1 : l->tstate_cframe,
+		.current = l->cframe_current_frame,
+		.code = l->frame_code,
+		.back = l->frame_back,
+		.instruction = l->tstate_frame >= 0 ? l->frame_lasti : l->frame_instruction,
+		.instruction_bytes = l->tstate_frame >= 0 ? 4 : 8,
+		.owner = l->frame_owner,
+		.shim_owner = l->frame_shim_owner,
+	};
+	return true;
+}

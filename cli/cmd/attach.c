@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * whystall attach: joins processes that run already, with the probe, until they end, for a time, or until
+ * Ctrl-C.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../cmd.h"
+#include "../format.h"
+#include "../probe.h"
+#include "../recording.h"
+#include "../report.h"
+#include "../terminal.h"
+
+#define TARGETS_MAX 256
+#define FDS_MAX 256
+
+static struct recording recording = {.options = {.threshold_ns = 20000000, .native = true, .children = true}};
+static uint64_t duration_ns;
+static long rate = 200, ready_fd = -1;
+static bool threshold_given, rate_given;
+
+struct target {
+	pid_t pid;
+	int fd; /* pidfd: readable once it has ended */
+	bool ended;
+};
+static struct target targets[TARGETS_MAX];
+static int target_count;
+
+static int usage_check(int argc, char **argv)
+{
+	if (!argc) {
+		say("attach: no process given: whystall attach [options] PID...; see whystall attach --help");
+		return EXIT_USAGE;
+	}
+	if (argc > TARGETS_MAX) {
+		say("attach: %d processes at most, not %d", TARGETS_MAX, argc);
+		return EXIT_USAGE;
+	}
+	for (int i = 0; i < argc; i++) {
+		char *end;
+		errno = 0;
+		long pid = strtol(argv[i], &end, 10);
+		if (*end || end == argv[i] || errno || pid <= 0 || pid > INT32_MAX) {
+			say("attach: %s is not a process id", argv[i]);
+			return EXIT_USAGE;
+		}
+		bool twice = false;
+		for (int k = 0; k < target_count; k++)
+			twice = twice || targets[k].pid == pid;
+		if (!twice)
+			targets[target_count++] = (struct target){.pid = (pid_t)pid, .fd = -1};
+	}
+	return recording_check("attach", threshold_given ? &recording.options.threshold_ns : NULL,
+			       rate_given ? &rate : NULL);
+}
+
+/* The state letter of a process, 0: there is none; *kernel: it has no memory of its own. */
+static char process_state(pid_t pid, bool *kernel)
+{
+	char path[64], *text;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	if (file_read(path, &text, 65536) <= 0)
+		return 0;
+	const char *state = strstr(text, "\nState:\t");
+	char letter = state ? state[8] : '?';
+	*kernel = !strstr(text, "\nVmSize:");
+	free(text);
+	return letter;
+}
+
+static int target_open(struct target *t)
+{
+	bool kernel = false;
+	char state = process_state(t->pid, &kernel);
+	if (!state)
+		say("cannot attach to %d: there is no such process", (int)t->pid);
+	else if (state == 'Z' || state == 'X')
+		say("cannot attach to %d: it has ended already and only waits for its parent to take note (a "
+		    "zombie)",
+		    (int)t->pid);
+	else if (kernel)
+		say("cannot attach to %d: it is a thread of the kernel, not a program", (int)t->pid);
+	else if (t->pid == getpid())
+		say("cannot attach to %d: that is whystall itself", (int)t->pid);
+	else if ((t->fd = (int)syscall(SYS_pidfd_open, t->pid, 0)) < 0)
+		say("cannot attach to %d: %s", (int)t->pid,
+		    errno == ESRCH    ? "it ended just now"
+		    : errno == EINVAL ? "it is a thread, not a process"
+				      : strerror(errno));
+	else
+		return 0;
+	return EXIT_ATTACH;
+}
+
+static bool targets_live(void)
+{
+	struct pollfd fds[TARGETS_MAX];
+	bool any = false;
+	for (int i = 0; i < target_count; i++)
+		fds[i] = (struct pollfd){.fd = targets[i].ended ? -1 : targets[i].fd, .events = POLLIN};
+	poll(fds, (nfds_t)target_count, 0);
+	for (int i = 0; i < target_count; i++) {
+		if (fds[i].revents)
+			targets[i].ended = true;
+		any = any || !targets[i].ended;
+	}
+	return any;
+}
+
+/* SIGINT, SIGTERM and SIGHUP end the recording, and nothing else. */
+static int signals_open(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void attach_wait(int signals)
+{
+	struct recording *r = &recording;
+	struct pollfd fds[FDS_MAX];
+	uint64_t end = duration_ns ? now_ns() + duration_ns : UINT64_MAX;
+	for (;;) {
+		uint64_t due = watch_poll(r->watch), now = now_ns();
+		if (now >= end || !targets_live())
+			break;
+		if (due > end - now)
+			due = end - now;
+		struct timespec timeout = {.tv_sec = (time_t)(due / NS), .tv_nsec = (long)(due % NS)};
+		fds[0] = (struct pollfd){.fd = signals, .events = POLLIN};
+		int n = watch_fds(r->watch, fds + 1, FDS_MAX - 1);
+		ppoll(fds, (nfds_t)n + 1, &timeout, NULL);
+		if (fds[0].revents)
+			break;
+		if (verbosity >= 0)
+			terminal_stall(r->watch);
+	}
+}
+
+static void ready_say(void)
+{
+	char text[512];
+	size_t n = 0;
+	for (int i = 0; i < target_count && n < sizeof text - 32; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, " %d", (int)targets[i].pid);
+	if (verbosity >= 0)
+		fprintf(stderr, "whystall: recording%s%s\n", text,
+			target_count > 1 && n >= sizeof text - 32 ? " ..." : "");
+	if (ready_fd >= 0 && write((int)ready_fd, "\n", 1) != 1)
+		say("cannot write to descriptor %ld: %s", ready_fd, strerror(errno));
+}
+
+static int attach_run(int argc, char **argv)
+{
+	struct recording *r = &recording;
+	char why[512];
+	int result = usage_check(argc, argv);
+	for (int i = 0; i < target_count && !result; i++)
+		result = target_open(&targets[i]);
+	if (result)
+		return result;
+	struct probe_options options = {.threshold_ns = r->options.threshold_ns,
+					.children = r->options.children};
+	if (probe_open(&r->options.probe, &options, why, sizeof why)) {
+		say("cannot attach: %s", why);
+		return EXIT_ATTACH;
+	}
+	int signals = signals_open();
+	r->options.rate_hz = (unsigned)rate;
+	r->silent = r->format && !r->report;
+	if (recording_start(r, BACKEND_EBPF, false)) {
+		say("%s", r->lost);
+		probe_close(r->options.probe);
+		return EXIT_BROKEN;
+	}
+	for (int i = 0; i < target_count; i++)
+		if (probe_take(r->options.probe, targets[i].pid) < 0 && targets_live() && !targets[i].ended)
+			say("process %d could not be taken up", (int)targets[i].pid);
+	prctl(PR_SET_TIMERSLACK, 1);
+	watch_poll(r->watch);
+	ready_say();
+	attach_wait(signals);
+	recording_stop(r);
+	probe_close(r->options.probe);
+	if (r->silent)
+		result = report_record(
+			&(struct report){.record = r->record, .format = r->format, .stream = stdout});
+	return result;
+}
+
+static const struct option_row attach_options[] = {
+	{'o', "output", "FILE", "the record (default: a new one in ~/.local/state/whystall)", OPT_STRING,
+	 &recording.output, NULL, false, NULL},
+	{0, "report", "FILE", "also write the report to FILE, in the format of -f", OPT_STRING,
+	 &recording.report, NULL, false, NULL},
+	{'f', "format", "FORMAT", "of the report; without --report it goes to stdout instead of the summary",
+	 OPT_CHOICE, &recording.format, format_names, false, NULL},
+	{'d', "duration", "TIME", "detach after this long", OPT_TIME, &duration_ns, NULL, false, NULL},
+	{0, "threshold", "TIME", "a tick this long is a stall (default 20ms)", OPT_TIME,
+	 &recording.options.threshold_ns, NULL, false, &threshold_given},
+	{'n', "native", NULL, "take native stacks too (the default)", OPT_FLAG, &recording.options.native,
+	 NULL, true, NULL},
+	{0, "no-native", NULL, "take no native stacks", OPT_FLAG, &recording.options.native, NULL, false,
+	 NULL},
+	{0, "no-children", NULL, "leave the processes that they start alone", OPT_FLAG,
+	 &recording.options.children, NULL, false, NULL},
+	{0, "loop", "THREAD", "only this thread (name or tid) is a loop", OPT_STRING, &recording.options.loop,
+	 NULL, false, NULL},
+	{0, "rate", "HZ", "looks at the threads concerned per second of a stall (default 200)", OPT_NUMBER,
+	 &rate, NULL, false, &rate_given},
+	{0, "ready-fd", "N", "write a byte to this descriptor once recording has begun", OPT_NUMBER,
+	 &ready_fd, NULL, false, NULL},
+	{0, "color", "WHEN", "colours and block characters (default auto, on a terminal that takes them)",
+	 OPT_CHOICE, &recording.colour, report_colours, false, NULL},
+	{0},
+};
+
+static const struct command attach = {
+	.name = "attach",
+	.usage = "[options] PID...",
+	.help = "Joins running processes with eBPF and tells why their event loops stall.",
+	.about = "Nothing in the processes is stopped or changed. Their children are followed. It ends with "
+		 "them, after -d, or "
+		 "at Ctrl-C; the summary then goes to stderr.",
+	.order = 20,
+	.options = attach_options,
+	.run = attach_run,
+	.examples = "sudo whystall attach 4711\nsudo whystall attach -d 30s -f json $(pgrep -f gunicorn)\n",
+};
+PART(cmd, command, attach);

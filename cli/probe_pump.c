@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Plays the shim for processes that have none: adopts the probe's entries into an arena, copies what each
+ * thread does now, and puts the probe's events into the threads' rings. One entry of the probe's tables is
+ * the same entry of the arena's; it is given back once the watcher has set the arena's free.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+
+#include "../record/hooks.h"
+#include "../record/ring.h"
+#include "probe_state.h"
+#include "watch.h"
+
+#define RING_ALMOST (ARENA_RING - 8)
+
+/* --- entries --- */
+
+static void proc_adopt(struct probe *p, uint32_t i)
+{
+	struct probe_proc *from = &p->procs[i];
+	struct arena_proc *to = &p->arena->proc[i];
+	memset(to, 0, offsetof(struct arena_proc, sem));
+	to->serial = from->serial;
+	to->pid = (int32_t)from->pid;
+	to->ppid = (int32_t)from->ppid;
+	to->start = from->start;
+	p->proc_serial[i] = from->serial;
+	p->proc_mine[i] = true;
+	if (p->arena->proc_high <= i)
+		p->arena->proc_high = i + 1;
+	to->state = PROC_LIVE;
+}
+
+static void thread_adopt(struct probe *p, uint32_t i)
+{
+	struct probe_thread *from = &p->threads[i];
+	struct arena_thread *to = &p->arena->thread[i];
+	memset(to, 0, offsetof(struct arena_thread, ring));
+	to->proc = from->proc;
+	to->serial = from->serial;
+	to->tid = (int32_t)from->tid;
+	to->pthread = from->pthread;
+	to->start = from->start;
+	p->thread_serial[i] = from->serial;
+	p->thread_mine[i] = true;
+	p->thread_loop[i] = 0;
+	if (p->arena->thread_high <= i)
+		p->arena->thread_high = i + 1;
+	to->state = THREAD_LIVE;
+}
+
+/* Entries that the watcher is done with go back to the probe. */
+static void entries_give_back(struct probe *p)
+{
+	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
+		if (!p->thread_mine[i] || p->arena->thread[i].state != THREAD_FREE)
+			continue;
+		uint32_t loop = p->threads[i].loop;
+		if (p->threads[i].state == THREAD_LIVE)
+			continue; /* the watcher gave it up before its time: it lives on unseen */
+		if (loop && loop <= PROBE_LOOPS) {
+			loop--;
+			memset(&p->loops[loop], 0, sizeof p->loops[loop]);
+			bpf_map_update_elem(p->free_loops, NULL, &loop, BPF_ANY);
+		}
+		p->threads[i].state = THREAD_FREE;
+		p->thread_mine[i] = false;
+		bpf_map_update_elem(p->free_threads, NULL, &i, BPF_ANY);
+	}
+	for (uint32_t i = 0; i < p->arena->proc_high; i++) {
+		if (!p->proc_mine[i] || p->arena->proc[i].state != PROC_FREE || p->procs[i].threads)
+			continue;
+		p->procs[i].state = PROC_FREE;
+		p->proc_mine[i] = false;
+		bpf_map_update_elem(p->free_procs, NULL, &i, BPF_ANY);
+	}
+}
+
+static void entries_adopt(struct probe *p)
+{
+	for (uint32_t i = 0; i < ARENA_PROCS; i++)
+		if (p->procs[i].state == PROC_LIVE && p->procs[i].serial != p->proc_serial[i])
+			proc_adopt(p, i);
+	for (uint32_t i = 0; i < ARENA_THREADS; i++)
+		if ((p->threads[i].state == THREAD_LIVE || p->threads[i].state == THREAD_ENDED) &&
+		    p->threads[i].serial != p->thread_serial[i])
+			thread_adopt(p, i);
+}
+
+/* --- what each thread does now --- */
+
+static int tid_of(const struct probe *p, uint32_t proc, uint32_t ns_tid)
+{
+	for (uint32_t i = 0; ns_tid && i < p->arena->thread_high; i++)
+		if (p->threads[i].state == THREAD_LIVE && p->threads[i].proc == proc &&
+		    p->threads[i].ns_tid == ns_tid)
+			return (int)p->threads[i].tid;
+	return 0;
+}
+
+/* A wait for a lock whose owner is known is one for a mutex. */
+static uint16_t wait_hook(uint32_t owner)
+{
+	return owner ? HOOK_pthread_mutex_lock : HOOK_syscall;
+}
+
+static void now_copy(struct probe *p, const struct probe_thread *from, struct arena_thread *to)
+{
+	struct probe_thread t;
+	for (int tries = 0; tries < 16; tries++) {
+		uint32_t before = __atomic_load_n(&from->now_seq, __ATOMIC_ACQUIRE);
+		t = *from;
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (!(before & 1) && __atomic_load_n(&from->now_seq, __ATOMIC_ACQUIRE) == before)
+			break;
+		if (tries == 15)
+			return;
+	}
+	int owner = t.now == NOW_LOCK ? tid_of(p, t.proc, t.now_owner) : 0;
+	to->now = t.now;
+	to->now_hook = t.now == NOW_LOCK ? wait_hook((uint32_t)owner) : probe_hook(t.nr);
+	to->now_owner = (uint32_t)owner;
+	to->now_since = t.now_since;
+	to->now_object = t.now_object;
+	to->loop_object = t.loop_object;
+	to->loop_hook = probe_hook(t.loop_nr);
+	to->loop_waits = t.loop_waits;
+	to->tick_start = t.tick_start;
+	to->ticks = t.ticks;
+	to->tick_ns = t.tick_ns;
+	to->tick_max = t.tick_max;
+	to->wait_ns = t.wait_ns;
+	to->loop_first = t.loop_first;
+	to->loop_last = t.loop_last;
+	to->dropped = t.dropped;
+}
+
+static void thread_copy(struct probe *p, uint32_t i)
+{
+	const struct probe_thread *from = &p->threads[i];
+	struct arena_thread *to = &p->arena->thread[i];
+	if (from->loop_object || to->loop_object)
+		now_copy(p, from, to);
+	if (from->loop && from->loop <= PROBE_LOOPS)
+		memcpy(to->tick_count, p->loops[from->loop - 1].tick_count, sizeof to->tick_count);
+	if (!to->pthread)
+		to->pthread = from->pthread;
+	to->lock_holds = from->lock_holds;
+	to->lock_held_ns = from->lock_held_ns;
+	to->lock_longest_ns = from->lock_longest_ns;
+	to->lock_waits = from->lock_waits;
+	to->lock_waited_ns = from->lock_waited_ns;
+	to->lock_wait_start = from->lock_wait_start;
+}
+
+/* --- events --- */
+
+static void event_push(struct probe *p, uint32_t thread, const struct arena_event *e)
+{
+	struct arena_thread *t = &p->arena->thread[thread];
+	if (!ring_push(t, e))
+		t->dropped++;
+	if (t->head - t->tail >= RING_ALMOST)
+		p->full = true;
+}
+
+static struct pump_lock *lock_find(struct probe *p, uint32_t proc, uint64_t object)
+{
+	for (uint32_t i = 0; i < PUMP_LOCKS; i++)
+		if (p->lock[i].object == object && p->lock[i].proc == proc)
+			return &p->lock[i];
+	struct pump_lock *l = &p->lock[p->lock_next++ % PUMP_LOCKS];
+	*l = (struct pump_lock){.proc = proc, .object = object, .hook = HOOK_syscall};
+	return l;
+}
+
+static struct arena_lock *gil_find(struct probe *p, uint32_t proc, uint64_t object)
+{
+	for (unsigned i = 0; i < ARENA_LOCKS && object; i++)
+		if (p->arena->proc[proc].lock[i].freed == object)
+			return &p->arena->proc[proc].lock[i];
+	return NULL;
+}
+
+static void plain_event(struct probe *p, const struct probe_event *in)
+{
+	struct arena_event e = in->e;
+	uint32_t proc = p->arena->thread[in->thread].proc;
+	if (e.kind == EV_WAIT) {
+		e.arg = (uint32_t)tid_of(p, proc, e.arg);
+		e.hook = wait_hook(e.arg);
+		if (!gil_find(p, proc, e.object))
+			lock_find(p, proc, e.object)->hook = e.hook;
+	} else if (e.hook || e.kind == EV_CALL || e.kind == EV_TICK) {
+		e.hook = probe_hook(e.hook);
+	}
+	event_push(p, in->thread, &e);
+}
+
+/* The loop that waits for this lock now began to at ...; 0: none does. */
+static uint64_t wait_begin(const struct probe *p, uint32_t proc, uint64_t object)
+{
+	uint64_t earliest = 0;
+	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
+		const struct probe_thread *t = &p->threads[i];
+		if (t->state == THREAD_LIVE && t->proc == proc && t->loop_object &&
+		    t->wait_object == object && (!earliest || t->wait_start < earliest))
+			earliest = t->wait_start;
+	}
+	return earliest;
+}
+
+static void wake_event(struct probe *p, const struct probe_event *in)
+{
+	const struct arena_thread *t = &p->arena->thread[in->thread];
+	struct arena_lock *gil = gil_find(p, t->proc, in->e.object);
+	struct arena_event e = {
+		.time = in->e.time, .object = in->e.object, .arg = (uint32_t)t->tid, .kind = EV_HOLD};
+	if (gil && in->e.arg) { /* this thread has it now */
+		gil->holder = in->thread + 1;
+		gil->since = in->e.time;
+		return;
+	}
+	struct pump_lock *l = lock_find(p, t->proc, in->e.object);
+	uint64_t begin = wait_begin(p, t->proc, in->e.object);
+	if (gil && gil->holder == in->thread + 1 && gil->since)
+		e.start = gil->since;
+	else if (in->e.start)
+		e.start = in->e.start;
+	else if (begin && l->released > begin)
+		e.start = l->released;
+	e.hook = gil ? HOOK_pthread_cond_signal : l->hook;
+	l->released = in->e.time;
+	if (gil) {
+		gil->holder = 0;
+		gil->since = 0;
+	}
+	event_push(p, in->thread, &e);
+}
+
+static void gil_event(struct probe *p, const struct probe_gil_event *in)
+{
+	uint32_t proc = p->arena->thread[in->head.thread].proc;
+	struct arena_lock *gil = gil_find(p, proc, in->head.e.object);
+	if (!gil || !in->holder.thread)
+		return;
+	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
+		if (p->threads[i].state != THREAD_LIVE || p->threads[i].proc != proc ||
+		    p->arena->thread[i].pthread != in->holder.thread)
+			continue;
+		watch_holder_seen(p->watch, in->head.thread, i, in->head.e.time, &in->holder);
+		if (gil->holder == i + 1)
+			break;
+		struct pump_lock *l = lock_find(p, proc, in->head.e.object);
+		gil->holder = i + 1;
+		gil->since = p->threads[i].gil_since;
+		if (!gil->since && l->released > in->head.e.start)
+			gil->since = l->released;
+		break;
+	}
+}
+
+static int event_take(void *context, void *data, size_t size)
+{
+	struct probe *p = context;
+	const struct probe_event *e = data;
+	if (size < sizeof *e || e->thread >= ARENA_THREADS)
+		return 0;
+	if (p->thread_serial[e->thread] != e->serial)
+		entries_adopt(p);
+	if (p->thread_serial[e->thread] != e->serial || p->arena->thread[e->thread].proc >= ARENA_PROCS)
+		return 0;
+	if (e->kind == PROBE_EVENT)
+		plain_event(p, e);
+	else if (e->kind == PROBE_WAKE)
+		wake_event(p, e);
+	else if (e->kind == PROBE_GIL && size >= sizeof(struct probe_gil_event))
+		gil_event(p, data);
+	return p->full ? -EAGAIN : 0;
+}
+
+bool probe_pump(struct probe *p, struct arena *arena, struct watch *watch)
+{
+	bool ended[ARENA_THREADS];
+	p->arena = arena;
+	p->watch = watch;
+	p->full = false;
+	if (!p->ring)
+		p->ring = ring_buffer__new(bpf_object__find_map_fd_by_name(p->object, "events"), event_take,
+					   p, NULL);
+	entries_give_back(p);
+	entries_adopt(p);
+	for (uint32_t i = 0; i < arena->thread_high;
+	     i++) /* before the events: those that it ended with are there */
+		ended[i] = p->thread_mine[i] && p->threads[i].state == THREAD_ENDED;
+	if (p->ring)
+		ring_buffer__consume(p->ring);
+	for (uint32_t i = 0; i < arena->proc_high; i++)
+		if (p->proc_mine[i])
+			arena->proc[i].end = p->procs[i].end;
+	for (uint32_t i = 0; i < arena->thread_high; i++) {
+		if (!p->thread_mine[i] || arena->thread[i].state != THREAD_LIVE)
+			continue;
+		thread_copy(p, i);
+		if (ended[i] && !p->full) {
+			arena->thread[i].end = p->threads[i].end;
+			arena->thread[i].state = THREAD_ENDED;
+		}
+	}
+	return !p->full;
+}
+
+void probe_locks(struct probe *p, uint32_t proc, const struct probe_lock *locks, uint32_t n,
+		 const struct probe_frames_layout *layout)
+{
+	if (proc >= ARENA_PROCS)
+		return;
+	struct probe_proc *to = &p->procs[proc];
+	to->layout = *layout;
+	for (uint32_t i = 0; i < n && i < PROBE_LOCKS; i++)
+		to->lock[i] = locks[i];
+	__atomic_store_n(&to->locks, n < PROBE_LOCKS ? n : PROBE_LOCKS, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Private to cli/probe*.c: the loaded probe, its tables as they are mapped here, and what the pump remembers.
+ */
+#ifndef WHYSTALL_PROBE_STATE_H
+#define WHYSTALL_PROBE_STATE_H
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "probe.h"
+
+/* A lock of a process that loops waited for lately. */
+struct pump_lock {
+	uint32_t proc;
+	uint16_t hook; /* of the wait */
+	uint64_t object;
+	uint64_t released; /* last time */
+};
+#define PUMP_LOCKS 128u
+
+struct probe {
+	struct bpf_object *object;
+	struct bpf_link *links[16];
+	int link_count;
+	int iterator; /* link of take_up */
+	struct ring_buffer *ring;
+	struct probe_thread *threads;
+	struct probe_proc *procs;
+	struct probe_loop *loops;
+	char *variables; /* its .bss, with: */
+	uint32_t *wanted_pid;
+	uint64_t *events_lost, *threads_refused, *procs_refused;
+	int free_threads, free_procs, free_loops; /* maps */
+
+	/* the pump */
+	struct arena *arena;
+	struct watch *watch;
+	uint32_t thread_serial[ARENA_THREADS], proc_serial[ARENA_PROCS]; /* as last adopted; 0: never */
+	uint32_t thread_loop[ARENA_THREADS];				 /* its entry of loops + 1 */
+	bool thread_mine[ARENA_THREADS], proc_mine[ARENA_PROCS];	 /* in use: not in the free list */
+	struct pump_lock lock[PUMP_LOCKS];
+	uint32_t lock_next;
+	bool full; /* some thread's ring of events is */
+};
+
+/* The row of hooks.def that a system call is told by, or HOOK_COUNT + its number. */
+uint16_t probe_hook(uint32_t nr);
+
+#endif

@@ -181,6 +181,8 @@ static struct limit stalls_judge(const struct judging *j)
 	for (size_t i = 0; i < j->loop->stalls.n; i++) {
 		const struct verdict_stall *s = &j->loop->stalls.at[i];
 		uint64_t ns = stall_counted(s, b->counted);
+		if (b->mark && (!s->mark || strcmp(s->mark, b->mark)))
+			continue;
 		if (ns > limit.ns) {
 			limit.ns = ns;
 			limit.stall = s;

@@ -28,6 +28,7 @@ struct budget {
 	uint64_t max_p99_ns;	    /* of a tick; 0: no such limit */
 	bool no_stall;		    /* none of the record's threshold or more, after what does not count */
 	unsigned counted;	    /* the causes that count */
+	const char *mark;	    /* only stalls in this test; NULL: all */
 };
 
 /* Whom a broken limit is due to: as a verdict's cause, but only what counts. */

@@ -137,6 +137,7 @@ static bool map_parse(char *line, struct map *m)
 	m->r = flags[0] == 'r';
 	m->w = flags[1] == 'w';
 	m->x = flags[2] == 'x';
+	m->shared = flags[3] == 's';
 	char *path = line + at;
 	path[strcspn(path, "\n")] = 0;
 	static const char gone[] = " (deleted)";

@@ -30,7 +30,7 @@ struct map {
 	uint64_t start, end, offset;
 	uint64_t inode;
 	unsigned dev_major, dev_minor;
-	bool r, w, x;
+	bool r, w, x, shared;
 	bool deleted;
 	const char *path; /* interned; "" for anonymous memory, "[stack]", "[vdso]" ... as the kernel says */
 };

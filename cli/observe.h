@@ -55,6 +55,13 @@ struct obs_process {
 	double quota_s, quota_period_s;
 };
 
+/* The process said what it did from start_ns on (whystall_mark): a test runner the test, "" none. */
+struct obs_mark {
+	uint32_t id, process;
+	uint64_t start_ns;
+	const char *text;
+};
+
 struct obs_thread {
 	uint32_t id, process;
 	int tid, ns_tid;
@@ -147,10 +154,12 @@ struct obs_sample {
 	int gc_objects; /* container objects that survived the last full collection; 0: not known */
 };
 
-/* A record, read. Arrays are sorted: by id; waits, holds and samples by (stall, start or time). */
+/* A record, read. Arrays are sorted: by id; waits, holds and samples by (stall, start or time), marks by
+ * (process, start). */
 struct observations {
 	struct obs_capture capture;
 	VEC(struct obs_process) processes;
+	VEC(struct obs_mark) marks;
 	VEC(struct obs_thread) threads;
 	VEC(struct obs_loop) loops;
 	VEC(struct obs_lock) locks;

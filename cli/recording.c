@@ -62,6 +62,7 @@ int recording_start(struct recording *r, enum backend backend, bool shared)
 	r->capture.backend = backend;
 	if (record_open(r, &store))
 		return -1;
+	r->options.record = r->record;
 	r->arena_fd = shared ? arena_create(&r->arena, &r->options) : arena_own(r);
 	if (!r->arena) {
 		snprintf(r->lost, sizeof r->lost, "cannot make shared memory (%s): nothing was recorded",

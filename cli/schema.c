@@ -86,6 +86,14 @@ static const struct column process[] = {
 	COLUMN(REAL0, T, quota_period_s, quota_period_s, NULL),
 };
 #undef T
+#define T struct obs_mark
+static const struct column mark[] = {
+	COLUMN(ID, T, id, id, NULL),
+	REF(REF, T, process, process, PROCESS, NULL),
+	COLUMN(COUNT, T, start_ns, start_ns, "from here on, until the process's next one"),
+	COLUMN(TEXT, T, text, text, "the test that it ran; empty: none"),
+};
+#undef T
 #define T struct obs_thread
 static const struct column thread[] = {
 	COLUMN(ID, T, id, id, NULL),
@@ -229,6 +237,7 @@ const struct table tables[TABLE_COUNT] = {
 	[TABLE_NOTE] = TABLE(note, struct row_note, 1, 1000, 0, "what is missing, and why"),
 	[TABLE_PROCESS] = TABLE(process, struct obs_process, 1, 1 << 20, offsetof(struct obs_process, start_ns),
 				"an exec starts a new one"),
+	[TABLE_MARK] = TABLE(mark, struct obs_mark, 1, 1 << 22, 0, "what a process said that it did (whystall_mark)"),
 	[TABLE_THREAD] = TABLE(thread, struct obs_thread, 1, 1 << 22, offsetof(struct obs_thread, start_ns), NULL),
 	[TABLE_LOOP] = TABLE(loop, struct obs_loop, 1, 1 << 14, 0, "a thread that returns to a readiness wait"),
 	[TABLE_TICKS] = TABLE(ticks, struct row_ticks, 3, 1ull << 32, 0, "how many ticks were how long, by the second"),

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mark.h"
 #include "runner.h"
 #include "sum.h"
 #include "timeline.h"
@@ -120,7 +121,9 @@ static void loop_make(struct judge *j, const struct verdict_process *p, struct v
 		judge_stall(j, s, seen->thread);
 		if (runner.known && !stall_cut(j, l, &runner))
 			continue;
-		stall_judge(j, vec_push(&l->stalls));
+		struct verdict_stall *stall = vec_push(&l->stalls);
+		stall_judge(j, stall);
+		stall->mark = mark_find(o, p->seen, j->stall->start_ns, j->stall->end_ns);
 	}
 	loop_sum(p, l, o->capture.threshold_ns);
 }

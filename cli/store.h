@@ -28,6 +28,7 @@ int store_create(struct store **out, const char *path, bool replace, char *why, 
  * store_close's to say; its end_ns is set by each commit, unless a capture put since the last one had it. */
 int store_put_capture(struct store *, const struct obs_capture *);
 int store_put_process(struct store *, const struct obs_process *);
+int store_put_mark(struct store *, const struct obs_mark *);
 int store_put_thread(struct store *, const struct obs_thread *);
 /* The loop's totals; ticks are added second by second by store_add_ticks (deltas since the last call). */
 int store_put_loop(struct store *, const struct obs_loop *);

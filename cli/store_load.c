@@ -203,6 +203,13 @@ static int compare_holds(const void *a, const void *b)
 	return compare(x->stall, y->stall, x->start_ns, y->start_ns);
 }
 
+static int compare_marks(const void *a, const void *b)
+{
+	const struct obs_mark *x = a, *y = b;
+
+	return compare(x->process, y->process, x->start_ns, y->start_ns);
+}
+
 /* What observe.h promises, whatever the record holds. */
 static void observations_finish(struct observations *o)
 {
@@ -210,6 +217,8 @@ static void observations_finish(struct observations *o)
 
 	while (o->stack_begin.n < o->stack_cut.n + 1)
 		*vec_push(&o->stack_begin) = (uint32_t)o->stack_frames.n;
+	if (o->marks.n)
+		qsort(o->marks.at, o->marks.n, sizeof(*o->marks.at), compare_marks);
 	if (o->waits.n)
 		qsort(o->waits.at, o->waits.n, sizeof(*o->waits.at), compare_waits);
 	if (o->holds.n)
@@ -267,6 +276,7 @@ void observations_free(struct observations *o)
 {
 	free((void *)o->capture.notes);
 	vec_free(&o->processes);
+	vec_free(&o->marks);
 	vec_free(&o->threads);
 	vec_free(&o->loops);
 	vec_free(&o->locks);

@@ -234,6 +234,9 @@ static int accept(struct load *l, enum table_id id, const void *row)
 			p->command = intern("[]");
 		return 0;
 	}
+	case TABLE_MARK:
+		*vec_push(&o->marks) = *(const struct obs_mark *)row;
+		return 0;
 	case TABLE_THREAD:
 		*vec_push(&o->threads) = *(const struct obs_thread *)row;
 		return 0;

@@ -190,6 +190,11 @@ int store_put_process(struct store *s, const struct obs_process *p)
 	return store_put(s, TABLE_PROCESS, p);
 }
 
+int store_put_mark(struct store *s, const struct obs_mark *m)
+{
+	return store_put(s, TABLE_MARK, m);
+}
+
 int store_put_thread(struct store *s, const struct obs_thread *t)
 {
 	return store_put(s, TABLE_THREAD, t);

@@ -45,6 +45,7 @@ struct segment {
 struct verdict_stall {
 	const struct obs_stall *seen;
 	uint64_t ns;
+	const char *mark;	      /* the test that was running, NULL: none that we know */
 	VEC(struct segment) segments; /* in order of time; add up to ns */
 };
 

@@ -40,6 +40,8 @@ int arena_create(struct arena **out, const struct watch_options *options)
 	a->call_ns = 50000;
 	a->alone = !options->children;
 	snprintf(a->shim, sizeof a->shim, "%s", options->shim);
+	if (options->record && !realpath(options->record, a->record))
+		a->record[0] = 0;
 	__atomic_store_n(&a->magic, ARENA_MAGIC, __ATOMIC_RELEASE);
 	*out = a;
 	return fd;
@@ -59,6 +61,7 @@ struct watch *watch_start(struct arena *arena, struct writer *writer, const stru
 
 uint64_t watch_poll(struct watch *w)
 {
+	uint32_t wanted = LOAD(w->arena->sync_wanted);
 	bool all = !w->options.probe || probe_pump(w->options.probe, w->arena, w);
 	w->now = now_ns();
 	w->busy = false;
@@ -67,6 +70,7 @@ uint64_t watch_poll(struct watch *w)
 	watch_loops(w);
 	watch_threads_ended(w);
 	watch_prune(w);
+	watch_sync(w, wanted);
 	uint64_t due = IDLE_POLL_NS;
 	if (!all)
 		return 0;

@@ -23,6 +23,7 @@ struct watch_options {
 	const char *loop;    /* thread (name or tid) that is a loop whatever it looks like, or NULL */
 	const char *shim;    /* path of libwhystall.so */
 	struct probe *probe; /* what fills the arena, NULL: shims do */
+	const char *record;  /* path of the record, NULL: none */
 	/* the command itself, once it runs: watch_command */
 	pid_t pid;
 	const char *command; /* JSON array */

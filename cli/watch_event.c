@@ -186,7 +186,7 @@ static void event_take(struct watch *w, struct watch_thread *t, const struct are
 		watch_ready_event(t, e);
 		break;
 	case EV_LOOP_END:
-		watch_loop_end_event(w, t);
+		watch_loop_end_event(w, t, e);
 		break;
 	case EV_WAIT:
 	case EV_CALL:

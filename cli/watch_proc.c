@@ -265,6 +265,7 @@ static void threads_end(struct watch *w, struct watch_proc *p, uint64_t when, bo
 static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
 {
 	threads_end(w, p, when, cut);
+	watch_marks(w, p);
 	interp_drop(p);
 	p->live = false;
 	p->threads_refused += LOAD(p->slot->threads_refused);
@@ -328,6 +329,7 @@ static void process_new(struct watch *w, uint32_t index)
 	}
 	if (p) {
 		threads_end(w, p, slot->start, false);
+		watch_marks(w, p);
 		interp_drop(p);
 		w->by_proc_slot[p->slot_index] = NULL;
 		__atomic_store_n(&p->slot->state, PROC_FREE, __ATOMIC_RELEASE);
@@ -352,6 +354,7 @@ static void process_new(struct watch *w, uint32_t index)
 	p->seen.switch_interval_s = -1;
 	p->slot = slot;
 	p->slot_index = index;
+	p->marks_taken = LOAD(slot->mark_first);
 	p->serial = slot->serial;
 	p->next_open = LOAD(slot->state) == PROC_REFUSED ? 0 : w->now;
 	p->left = false;
@@ -549,6 +552,8 @@ void watch_processes(struct watch *w)
 			watch_process_end(w, p, w->now);
 		else if (!w->options.probe)
 			watch_leave(w, p);
+		if (p->live)
+			watch_marks(w, p);
 	}
 	if (w->now >= w->slow_at) {
 		watch_totals(w);

@@ -11,6 +11,7 @@
 
 #define PUT_EVERY_NS (NS * 3 / 10) /* an ongoing stall is in the record this often */
 #define PENDING_MAX 64u
+#define LOOP_WAITS 3u		   /* on one object: a loop */
 #define BACK_AT_ONCE_NS 1000000ull /* a wait that returns this soon found its descriptors ready */
 
 static void stall_clear(struct watch_stall *s)
@@ -251,18 +252,27 @@ void watch_ready_event(struct watch_thread *t, const struct arena_event *e)
 		s->seen.ready_after = e->time - s->seen.end_ns < BACK_AT_ONCE_NS ? (int64_t)e->arg : 0;
 }
 
-/* Its wait object was closed: the tick under way leads nowhere, and what was not yet a loop never was one. */
-void watch_loop_end_event(struct watch *w, struct watch_thread *t)
+static bool loop_qualifies(struct watch *w, struct watch_thread *t, uint64_t object);
+static void loop_is(struct watch *w, struct watch_thread *t, uint32_t hook, uint64_t first);
+
+/* Its wait object was closed: the tick under way leads nowhere, and what was not yet a loop never was one,
+ * unless it became one and was over since we last looked (asyncio.run() in a test). */
+void watch_loop_end_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
 {
 	struct watch_loop *l = t->loop;
 	size_t kept = 0;
 	if (!l)
 		return;
-	for (size_t i = 0; i < l->ended.n; i++)
-		if (l->ended.at[i].sure || l->current)
+	bool loop = l->current || (e->arg >= LOOP_WAITS && loop_qualifies(w, t, e->object));
+	if (loop && l->ended.n)
+		loop_is(w, t, e->hook, e->start);
+	for (size_t i = 0; i < l->ended.n; i++) {
+		l->ended.at[i].sure |= loop;
+		if (l->ended.at[i].sure)
 			l->ended.at[kept++] = l->ended.at[i];
 		else
 			stall_clear(&l->ended.at[i]);
+	}
 	l->ended.n = kept;
 	if (l->now.kept) {
 		l->now.seen.outside = true;
@@ -324,14 +334,14 @@ static void tick_follow(struct watch *w, struct watch_thread *t, uint64_t tick)
 	}
 }
 
-static bool loop_qualifies(struct watch *w, struct watch_thread *t)
+static bool loop_qualifies(struct watch *w, struct watch_thread *t, uint64_t object)
 {
 	char tid[16];
 	snprintf(tid, sizeof tid, "%d", t->seen.tid);
 	if (w->options.loop)
 		return !strcmp(w->options.loop, tid) ||
 		       (t->seen.name && !strcmp(w->options.loop, t->seen.name));
-	if (LOAD(t->slot->loop_object) & (1ull << 32)) /* poll or select: workers poll for work too */
+	if (object & (1ull << 32)) /* poll or select: workers poll for work too */
 		return t->seen.tid == t->proc->pid;
 	return true;
 }
@@ -384,17 +394,25 @@ static uint64_t loop_tick(struct watch *w, struct watch_thread *t)
 	return now.now == NOW_READY || t->loop->now.seen.start_ns == until ? until : 0;
 }
 
+/* It is in the record from now on. */
+static void loop_is(struct watch *w, struct watch_thread *t, uint32_t hook, uint64_t first)
+{
+	struct watch_loop *l = t->loop;
+	if (l->is_loop)
+		return;
+	l->is_loop = true;
+	l->seen.wait = watch_hook_valid(hook) ? watch_hook_call(hook) : "epoll_wait";
+	l->seen.first_ns = first;
+	watch_loop_put(w, t);
+}
+
 static void loop_follow(struct watch *w, struct watch_thread *t)
 {
 	struct watch_loop *l = t->loop;
-	l->current = LOAD(t->slot->loop_waits) >= 3 && loop_qualifies(w, t);
-	if (l->current && !l->is_loop) {
-		l->is_loop = true;
-		uint32_t hook = t->slot->loop_hook;
-		l->seen.wait = watch_hook_valid(hook) ? watch_hook_call(hook) : "epoll_wait";
-		l->seen.first_ns = LOAD(t->slot->loop_first);
-		watch_loop_put(w, t);
-	}
+	l->current =
+		LOAD(t->slot->loop_waits) >= LOOP_WAITS && loop_qualifies(w, t, LOAD(t->slot->loop_object));
+	if (l->current)
+		loop_is(w, t, t->slot->loop_hook, LOAD(t->slot->loop_first));
 	if (l->is_loop)
 		watch_runner(w, t);
 	uint64_t tick = loop_tick(w, t);

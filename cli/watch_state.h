@@ -54,6 +54,7 @@ struct watch_proc {
 	uint32_t *lock_at; /* by address: position in locks + 1 */
 	size_t lock_room;
 	VEC(struct watch_hold) holds;
+	uint32_t marks_taken; /* number of the next mark */
 	uint64_t lost;
 	bool perf_denied;
 	bool left; /* it went on as a program that the shim is not in */
@@ -129,6 +130,8 @@ struct watch {
 	VEC(struct watch_thread *) threads; /* live, and those that ended a moment ago */
 	struct watch_proc *by_proc_slot[ARENA_PROCS];
 	struct watch_thread *by_thread_slot[ARENA_THREADS];
+	uint32_t next_mark;
+	uint32_t sync_read, sync_put; /* of the arena's sync_wanted: at the last look, and answered */
 	uint32_t next_id, next_stall; /* processes, threads, loops, locks share one count */
 	uint64_t start_ns;
 	uint64_t now;	  /* of this look */
@@ -161,6 +164,12 @@ void watch_leave(struct watch *, struct watch_proc *);
 /* It ended: was it such a program? */
 void watch_leave_end(struct watch *, struct watch_proc *);
 
+/* watch_mark.c */
+/* Takes what the process said of itself. */
+void watch_marks(struct watch *, struct watch_proc *);
+/* Who asked for it before the last look, what happened until then is put by now. */
+void watch_sync(struct watch *, uint32_t wanted);
+
 /* watch_hook.c */
 /* A hook's number in an arena is a row of hooks.def or, from the probe, HOOK_COUNT + a system call's number.
  */
@@ -188,7 +197,7 @@ void watch_prune(struct watch *);
 void watch_loops(struct watch *);
 void watch_loop_put(struct watch *, struct watch_thread *);
 void watch_tick_event(struct watch *, struct watch_thread *, const struct arena_event *);
-void watch_loop_end_event(struct watch *, struct watch_thread *);
+void watch_loop_end_event(struct watch *, struct watch_thread *, const struct arena_event *);
 void watch_ready_event(struct watch_thread *, const struct arena_event *);
 void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
 void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);

@@ -25,13 +25,15 @@
 enum what {
 	PUT_CAPTURE,
 	PUT_PROCESS,
+	PUT_MARK,
 	PUT_THREAD,
 	PUT_LOOP,
 	ADD_TICKS,
 	PUT_LOCK,
 	PUT_STALL,
 	ADD_SAMPLE,
-	OPEN_NATIVE
+	OPEN_NATIVE,
+	SYNC
 };
 
 struct message {
@@ -40,6 +42,7 @@ struct message {
 	union {
 		struct obs_capture capture;
 		struct obs_process process;
+		struct obs_mark mark;
 		struct obs_thread thread;
 		struct obs_loop *loop;
 		struct {
@@ -56,6 +59,9 @@ struct message {
 		} stall;
 		struct raw_sample sample;
 		struct native_box *box;
+		struct {
+			uint32_t *done, value;
+		} sync;
 	};
 };
 
@@ -129,6 +135,21 @@ void writer_put_process(struct writer *w, const struct obs_process *p)
 {
 	struct message *m = message_new(PUT_PROCESS);
 	m->process = *p;
+	message_put(w, m);
+}
+
+void writer_put_mark(struct writer *w, const struct obs_mark *mark)
+{
+	struct message *m = message_new(PUT_MARK);
+	m->mark = *mark;
+	message_put(w, m);
+}
+
+void writer_sync(struct writer *w, uint32_t *done, uint32_t value)
+{
+	struct message *m = message_new(SYNC);
+	m->sync.done = done;
+	m->sync.value = value;
 	message_put(w, m);
 }
 
@@ -248,6 +269,14 @@ static void sample_write(struct writer *w, struct raw_sample *s)
 	store_add_sample(w->store, &s->seen);
 }
 
+static void writer_commit(struct writer *w)
+{
+	if (w->dirty)
+		store_commit(w->store);
+	w->dirty = false;
+	w->committed = now_ns();
+}
+
 static void message_write(struct writer *w, struct message *m)
 {
 	switch (m->what) {
@@ -257,6 +286,9 @@ static void message_write(struct writer *w, struct message *m)
 		break;
 	case PUT_PROCESS:
 		store_put_process(w->store, &m->process);
+		break;
+	case PUT_MARK:
+		store_put_mark(w->store, &m->mark);
 		break;
 	case PUT_THREAD:
 		store_put_thread(w->store, &m->thread);
@@ -288,15 +320,11 @@ static void message_write(struct writer *w, struct message *m)
 		m->box->next = w->boxes;
 		w->boxes = m->box;
 		break;
+	case SYNC:
+		writer_commit(w);
+		__atomic_store_n(m->sync.done, m->sync.value, __ATOMIC_RELEASE);
+		break;
 	}
-}
-
-static void writer_commit(struct writer *w)
-{
-	if (w->dirty)
-		store_commit(w->store);
-	w->dirty = false;
-	w->committed = now_ns();
 }
 
 static struct message *message_take(struct writer *w)
@@ -323,7 +351,7 @@ static void *writer_main(void *arg)
 		struct message *m = message_take(w);
 		if (m) {
 			pthread_mutex_unlock(&w->mutex);
-			w->dirty = w->dirty || m->what != OPEN_NATIVE;
+			w->dirty = w->dirty || (m->what != OPEN_NATIVE && m->what != SYNC);
 			message_write(w, m);
 			if (m->what == ADD_SAMPLE)
 				free(m->sample.native);

@@ -24,11 +24,14 @@ struct writer *writer_start(struct store *);
 /* Writes what is queued, commits, closes the record. Returns 0 or -errno; `why` gets the first failure's
  * sentence. */
 int writer_stop(struct writer *, char *why, size_t why_size);
+/* Once all that was put before is committed, *done is `value`. */
+void writer_sync(struct writer *, uint32_t *done, uint32_t value);
 /* Waits until all that was put is committed. */
 void writer_flush(struct writer *);
 
 void writer_put_capture(struct writer *, const struct obs_capture *);
 void writer_put_process(struct writer *, const struct obs_process *);
+void writer_put_mark(struct writer *, const struct obs_mark *);
 void writer_put_thread(struct writer *, const struct obs_thread *);
 void writer_put_loop(struct writer *, const struct obs_loop *);
 void writer_add_ticks(struct writer *, uint32_t loop, uint64_t second, const uint32_t *delta);

@@ -18,7 +18,8 @@
 static void loop_end(struct self *s, uint64_t now)
 {
 	struct arena_thread *t = s->slot;
-	event_push(s, EV_LOOP_END, (enum hook)t->loop_hook, t->loop_first, now, t->loop_object, 0);
+	event_push(s, EV_LOOP_END, (enum hook)t->loop_hook, t->loop_first, now, t->loop_object,
+		   t->loop_waits);
 	if (s->loop_entry >= 0)
 		store(shim.proc->loop_fds[s->loop_entry], 0);
 	s->loop_entry = -1;
@@ -102,6 +103,7 @@ static void tick_end(struct self *s, enum hook hook, uint64_t now)
 		store(t->tick_max, tick);
 	if (tick >= shim.arena->threshold_ns) {
 		event_push(s, EV_TICK, hook, start, now, t->loop_object, hook);
+		__atomic_fetch_add(&shim.arena->stalls, 1, __ATOMIC_RELEASE);
 		s->long_tick = true;
 	}
 	store(t->tick_start, 0);

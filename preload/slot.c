@@ -131,6 +131,7 @@ bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid)
 	p->threads_refused = p->sems_lost = p->held_lost = 0;
 	p->parent_slot = parent ? (uint32_t)(parent - a->proc) + 1 : 0;
 	p->refusal = REFUSAL_NONE;
+	p->mark_first = relaxed(p->mark_head);
 	memset(p->loop_fds, 0, sizeof(p->loop_fds));
 	for (uint32_t k = 0; k < ARENA_LOCKS; k++) {
 		struct arena_lock *l = &p->lock[k];
@@ -159,6 +160,7 @@ struct arena_proc *proc_refuse(int32_t pid, enum refusal why, const char *file)
 	p->end = 0;
 	p->threads_refused = p->sems_lost = p->held_lost = p->parent_slot = 0;
 	p->refusal = why;
+	p->mark_first = relaxed(p->mark_head);
 	memset(p->loop_fds, 0, sizeof(p->loop_fds));
 	memset(p->lock, 0, sizeof(p->lock));
 	image_name(p, file);

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC 0x6c6c617473796877ull /* "whystall" */
-#define ARENA_VERSION 3u
+#define ARENA_VERSION 4u
 #define ARENA_ENV "WHYSTALL_ARENA" /* "PID:FD": the recorder, and its descriptor of the arena */
 
 #define ARENA_PROCS 512u
@@ -29,6 +29,7 @@
 #define ARENA_SEMS 2048u
 #define ARENA_HELD 4u
 #define ARENA_LOOP_FDS 16u
+#define ARENA_MARKS 64u /* of a process, until the recorder takes them; a power of two */
 
 /* EVENT(number, NAME, "name"): numbers are kept for ever; retire, never renumber. */
 #define ARENA_EVENTS(EVENT)                                                                                  \
@@ -37,7 +38,8 @@
 	EVENT(3, WAIT, "wait") /* a loop thread waited for a lock: start..time, object, arg = owner's tid */ \
 	EVENT(4, HOLD, "hold") /* a lock was released while wanted: start (0: not seen)..time, object */     \
 	EVENT(5, CALL, "call") /* a loop thread was in a call: start..time, object = descriptor */           \
-	EVENT(6, LOOP_END, "loop_end") /* the loop's wait object was closed (or replaced by another) */      \
+	EVENT(6, LOOP_END, "loop_end") /* the loop's wait object was closed (or replaced by another): start  \
+					  = its first wait's return, arg = how often it was waited on */     \
 	/* by the probe only: of a loop thread in its tick, start..time */                                   \
 	EVENT(7, RUNQUEUE, "runqueue") /* ready to run, without a CPU */                                     \
 	EVENT(8, STOPPED, "stopped")   /* by a signal or a debugger */                                       \
@@ -130,6 +132,14 @@ struct arena_sem {
 	uint32_t spare; /* serial of the process that wrote this entry; another's is empty */
 };
 
+/* What the process said it was doing from this instant on (whystall_mark): the test that a test runner runs.
+ */
+struct arena_mark {
+	uint64_t time;
+	uint32_t seq; /* its number + 1 once it is whole, 0 while it is written */
+	char text[500];
+};
+
 struct arena_proc {
 	uint32_t state;	 /* enum arena_proc_state */
 	uint32_t serial; /* rises with every process in this slot; an exec starts a new one too */
@@ -146,6 +156,9 @@ struct arena_proc {
 	uint32_t refusal; /* enum refusal: it went on (LIVE), or began (REFUSED), as a program without us */
 	struct arena_lock lock[ARENA_LOCKS];
 	struct arena_sem sem[ARENA_SEMS];
+	uint32_t mark_first; /* number of this process's first mark: the slot may have had another before */
+	uint32_t mark_head;  /* of the next one */
+	struct arena_mark mark[ARENA_MARKS];
 } __attribute__((aligned(4096)));
 
 enum arena_thread_state { THREAD_FREE = 0, THREAD_CLAIMED, THREAD_LIVE, THREAD_ENDED };
@@ -207,10 +220,14 @@ struct arena {
 	int32_t recorder; /* pid */
 	uint32_t off;	  /* nonzero: everyone calls through from now on */
 	uint64_t threshold_ns;
-	uint64_t call_ns;   /* shortest EV_CALL and EV_WAIT worth an event */
-	uint32_t alone;	    /* nonzero: processes that the command starts are left alone */
-	char shim[512];	    /* path of libwhystall.so, for LD_PRELOAD across exec */
-	uint32_t proc_high; /* slots used so far: the recorder scans no further */
+	uint64_t call_ns;		 /* shortest EV_CALL and EV_WAIT worth an event */
+	uint32_t alone;			 /* nonzero: processes that the command starts are left alone */
+	char shim[512];			 /* path of libwhystall.so, for LD_PRELOAD across exec */
+	char record[4096];		 /* absolute path of the record, "": not known */
+	uint32_t stalls;		 /* ticks of the threshold or more so far, of all */
+	uint32_t sync_wanted, sync_done; /* all that was seen when the former rose is in the record once the
+					    latter is there too */
+	uint32_t proc_high;		 /* slots used so far: the recorder scans no further */
 	uint32_t thread_high;
 	uint32_t procs_refused;
 	struct arena_proc proc[ARENA_PROCS];
@@ -219,5 +236,7 @@ struct arena {
 
 _Static_assert(sizeof(struct arena_event) == 32, "an event is 32 bytes");
 _Static_assert((ARENA_RING & (ARENA_RING - 1)) == 0, "the ring is masked");
+_Static_assert(sizeof(struct arena_mark) == 512 && (ARENA_MARKS & (ARENA_MARKS - 1)) == 0,
+	       "so are the marks");
 
 #endif

@@ -22,7 +22,8 @@
 #define THRESHOLD_DEFAULT 20000000
 #define THRESHOLD_MIN 100000
 
-static const char *format, *output, *colour, *max_stalled, *fail_on, *ignore, *baseline, *tolerance_text;
+static const char *format, *output, *colour, *max_stalled, *fail_on, *ignore, *baseline, *tolerance_text,
+	*mark;
 static uint64_t max_stall, max_p99, threshold;
 static bool max_stall_given, max_p99_given, threshold_given, github;
 
@@ -83,10 +84,16 @@ static int percent_read(double *percent)
 /* 0, or -1 after having said what is wrong. */
 static int budget_read(struct budget *b)
 {
-	*b = (struct budget){.max_stall_ns = max_stall, .max_p99_ns = max_p99, .max_stalled_percent = -1};
+	*b = (struct budget){
+		.max_stall_ns = max_stall, .max_p99_ns = max_p99, .max_stalled_percent = -1, .mark = mark};
 	if ((max_stall_given && !max_stall) || (max_p99_given && !max_p99)) {
 		say("check: --%s 0 allows nothing; every tick takes some time",
 		    max_stall_given && !max_stall ? "max-stall" : "max-p99");
+		return -1;
+	}
+	if (mark && (max_p99 || max_stalled || baseline)) {
+		say("check: --test goes with --max-stall and --fail-on only: what else a loop did is "
+		    "nobody's test");
 		return -1;
 	}
 	if (percent_read(&b->max_stalled_percent) || counted_read(&b->counted))
@@ -246,6 +253,8 @@ static const struct option_row check_options[] = {
 	 OPT_STRING, &fail_on, NULL, false, NULL},
 	{0, "ignore", "CAUSE,...", "causes that do not count (default runqueue,stopped; or none)", OPT_STRING,
 	 &ignore, NULL, false, NULL},
+	{0, "test", "NAME", "only stalls while this test ran, as the pytest plugin names it", OPT_STRING,
+	 &mark, NULL, false, NULL},
 	{0, "baseline", "RECORD", "nothing may be new or worse than there (as whystall diff sees it)",
 	 OPT_STRING, &baseline, NULL, false, NULL},
 	{0, "tolerance", "PERCENT", "with --baseline: a change of up to this much is none (default 20)",

@@ -274,6 +274,7 @@ static void stall_fields(struct document *d, const struct verdict_loop *l, const
 	emit_bool(j, "began_before", s->seen->began_before);
 	integer_or_null(j, "ready_after", s->seen->ready_after, s->seen->ready_after >= 0);
 	emit_integer(j, "lost_events", s->seen->lost);
+	emit_string(j, "test", s->mark);
 	emit_array(j, "segments");
 	for (size_t i = 0; i < s->segments.n; i++)
 		segment_write(d, &s->segments.at[i]);

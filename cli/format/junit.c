@@ -43,13 +43,15 @@ static void case_begin(FILE *out, const char *name, const struct culprit *c)
 static void culprit_line(const struct text *t, const char *cause, const struct culprit *c, uint64_t ns,
 			 const struct verdict_cause *whole)
 {
-	char *who, time[32];
+	char *who, time[32], name[PROSE_MAX];
 	size_t size;
 	FILE *out = open_memstream(&who, &size);
 	if (!out)
 		return;
 	fprintf(out, "%s  ", cause);
 	text_culprit(t, out, c);
+	if (c->tid)
+		fprintf(out, "  in %s", name_thread(name, sizeof name, c->thread, c->tid));
 	fprintf(out, "  %s", time_format(time, sizeof time, ns));
 	fclose(out);
 	text_put(t->out, who);
@@ -59,6 +61,19 @@ static void culprit_line(const struct text *t, const char *cause, const struct c
 		text_put(t->out, whole->advice);
 		putc('\n', t->out);
 	}
+}
+
+/* Which stall it was, and in which test. */
+static void stall_line(const struct text *t, const struct verdict_stall *stall)
+{
+	char time[64];
+	fprintf(t->out, "stall #%u at %s", stall->seen->id,
+		name_moment(time, sizeof time, &t->seen->capture, stall->seen->start_ns));
+	if (stall->mark) {
+		fputs(", in test ", t->out);
+		text_put(t->out, stall->mark);
+	}
+	putc('\n', t->out);
 }
 
 static void limit_case(const struct text *t, const struct limit *limit)
@@ -78,6 +93,8 @@ static void limit_case(const struct text *t, const struct limit *limit)
 			allowed);
 	else
 		fprintf(t->out, ">\n      <system-out>a warning only: %s, allowed %s\n", value, allowed);
+	if (limit->stall)
+		stall_line(t, limit->stall);
 	for (size_t i = 0; i < limit->charges.n && i < 5; i++)
 		if (limit->charges.at[i].ns >= limit->charges.at[0].ns / 20)
 			culprit_line(t, limit->charges.at[i].cause, &limit->charges.at[i].culprit,

@@ -75,7 +75,7 @@ static void charges_write(const struct text *t, const struct outcome *o, const s
 
 static void limit_write(const struct text *t, const struct outcome *o, const struct limit *limit)
 {
-	char value[48], allowed[48], loop[PROSE_MAX], moment[64] = "";
+	char value[48], allowed[48], loop[PROSE_MAX], moment[640] = "";
 	limit_value(value, sizeof value, limit);
 	limit_allowed(allowed, sizeof allowed, limit);
 	int at = fprintf(t->out, "  %-*s", LABEL_COLUMNS - 2, limit_name(limit));
@@ -86,8 +86,10 @@ static void limit_write(const struct text *t, const struct outcome *o, const str
 	}
 	if (limit->stall) {
 		char time[48];
-		snprintf(moment, sizeof moment, ", #%u at %s", limit->stall->seen->id,
-			 name_moment(time, sizeof time, &t->seen->capture, limit->stall->seen->start_ns));
+		const char *mark = limit->stall->mark;
+		snprintf(moment, sizeof moment, ", #%u at %s%s%s", limit->stall->seen->id,
+			 name_moment(time, sizeof time, &t->seen->capture, limit->stall->seen->start_ns),
+			 mark ? ", in test " : "", mark ? mark : "");
 	}
 	if (o->loops > 1)
 		name_thread(loop, sizeof loop, limit->loop->thread->name, limit->loop->thread->tid);

@@ -239,13 +239,16 @@ static bool segment_matters(const struct verdict_stall *stall, const struct segm
 	return longer < PARTS_SHOWN && (longer == 0 || s->ns >= stall->ns / 20);
 }
 
-static void ready_write(FILE *out, const struct obs_stall *seen)
+static void ready_write(FILE *out, const struct verdict_stall *stall)
 {
+	const struct obs_stall *seen = stall->seen;
 	char count[64];
 	if (seen->ongoing)
 		fputs(" so far", out);
 	if (seen->began_before)
 		fputs("; it was under way when recording began", out);
+	if (stall->mark)
+		fprintf(out, ", in test %s", stall->mark);
 	if (!seen->ongoing && seen->ready_after > 0)
 		fprintf(out, "; %s %s ready when it ended",
 			prose_count(count, sizeof(count), seen->ready_after, "descriptor"),
@@ -267,7 +270,7 @@ void text_stall(const struct text *t, const struct verdict_loop *loop, const str
 	FILE *out = open_memstream(&end, &size);
 	if (!out)
 		return;
-	ready_write(out, stall->seen);
+	ready_write(out, stall);
 	fclose(out);
 	name_moment(moment, sizeof(moment), &t->seen->capture, stall->seen->start_ns);
 	time_format(seconds, sizeof(seconds), stall->ns);

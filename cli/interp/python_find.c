@@ -240,8 +240,10 @@ int python_find(pid_t pid, const struct maps *maps, struct python_found *out)
 	const char *first = NULL, *last = NULL;
 	for (size_t i = 0; i < maps->n && files < FILES_MAX; i++) {
 		const struct map *m = &maps->at[i];
-		/* a file's maps are neighbours; paths are interned */
-		if (m->path[0] != '/' || m->path == last || !strncmp(m->path, "/dev/", 5))
+		/* A file's maps are neighbours; paths are interned. No program is mapped shared, but our own
+		 * record is by who reads it while it grows: to close it here would drop the locks that SQLite
+		 * has on it for us (fcntl(2)). */
+		if (m->shared || m->path[0] != '/' || m->path == last || !strncmp(m->path, "/dev/", 5))
 			continue;
 		last = m->path;
 		if (!first)

@@ -99,6 +99,7 @@ static inline int sample_put(struct store *s)
 
 	for (size_t i = 0; i < LENGTH(sample_processes); i++)
 		err |= store_put_process(s, &sample_processes[i]);
+	err |= store_put_mark(s, &(struct obs_mark){1, 1, 1001 * NS, "tests/test_a.py::test_b"});
 	for (size_t i = 0; i < LENGTH(sample_threads); i++)
 		err |= store_put_thread(s, &sample_threads[i]);
 	err |= store_put_loop(s, sample_loop());

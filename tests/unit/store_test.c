@@ -176,6 +176,9 @@ static void assert_all(void)
 {
 	assert_capture();
 	assert_processes_threads_loops();
+	assert_int_equal(o.marks.n, 1);
+	assert_string_equal(o.marks.at[0].text, "tests/test_a.py::test_b");
+	assert_int_equal(o.marks.at[0].start_ns, 1001 * NS);
 	assert_stalls();
 	assert_samples();
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a program may say to whoever records it, and ask: found by name (dlsym, ctypes), so that it needs
+ * nothing of ours to build or to run. A test runner names the test that it runs; the record then tells which
+ * stall was in which. Like all here these never wait: who asks for the record to be up to date looks whether
+ * it is.
+ */
+#include "shim.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT int whystall_mark(const char *text);
+EXPORT const char *whystall_record(void);
+EXPORT unsigned whystall_stalls(void);
+EXPORT unsigned whystall_sync(void);
+EXPORT int whystall_synced(unsigned ticket);
+
+/* From now on the process does `text`: "" or NULL, nothing in particular. What is too long is cut. 0; -1:
+ * nobody records. */
+int whystall_mark(const char *text)
+{
+	if (!self_get())
+		return -1;
+	struct arena_proc *p = shim.proc;
+	uint32_t n = __atomic_fetch_add(&p->mark_head, 1, __ATOMIC_RELAXED);
+	struct arena_mark *m = &p->mark[n % ARENA_MARKS];
+	store(m->seq, 0);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	store(m->time, clock_read());
+	uint32_t k = 0;
+	for (; text && text[k] && k < sizeof(m->text) - 1; k++)
+		store(m->text[k], text[k]);
+	store(m->text[k], 0);
+	release(m->seq, n + 1);
+	return 0;
+}
+
+/* Where the record is; NULL: nobody records, or it has no name. */
+const char *whystall_record(void)
+{
+	return self_get() && *shim.arena->record ? shim.arena->record : NULL;
+}
+
+/* How many ticks reached the threshold so far, in all processes of the record. */
+unsigned whystall_stalls(void)
+{
+	return shim.arena ? acquire(shim.arena->stalls) : 0;
+}
+
+/* Asks that what has happened so far be in the record. */
+unsigned whystall_sync(void)
+{
+	return shim.arena ? __atomic_add_fetch(&shim.arena->sync_wanted, 1, __ATOMIC_ACQ_REL) : 0;
+}
+
+/* Is it? Also if nobody records any more. */
+int whystall_synced(unsigned ticket)
+{
+	return !shim.arena || relaxed(shim.arena->off) ||
+	       (int32_t)(acquire(shim.arena->sync_done) - ticket) >= 0;
+}

@@ -67,7 +67,7 @@ struct table {
 	int keys;	/* so many first columns are the key; 0: one row, by its first column */
 	const struct column *columns;
 	int n;
-	size_t start;	/* offset of start_ns, where there is a COLUMN_END */
+	size_t start; /* offset of start_ns, where there is a COLUMN_END */
 };
 extern const struct table tables[TABLE_COUNT];
 

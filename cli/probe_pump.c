@@ -135,6 +135,7 @@ static void now_copy(struct probe *p, const struct probe_thread *from, struct ar
 	to->wait_ns = t.wait_ns;
 	to->loop_first = t.loop_first;
 	to->loop_last = t.loop_last;
+	to->wait_until = t.now == NOW_READY ? t.deadline : 0;
 	to->dropped = t.dropped;
 }
 

@@ -150,7 +150,7 @@ static int wait_order(const void *a, const void *b)
 	const struct obs_wait *x = a, *y = b;
 	if (x->start_ns != y->start_ns)
 		return x->start_ns < y->start_ns ? -1 : 1;
-	return x->end_ns > y->end_ns ? -1 : x->end_ns < y->end_ns; /* what contains the other comes first */
+	return x->end_ns > y->end_ns ? -1 : x->end_ns < y->end_ns;
 }
 
 void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall *s)
@@ -158,7 +158,7 @@ void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall
 	waits_t waits = {0};
 	holds_t holds = {0};
 	waits_collect(w, t, s, &waits);
-	if (waits.n)
+	if (waits.n) /* what contains another comes before it */
 		qsort(waits.at, waits.n, sizeof *waits.at, wait_order);
 	for (size_t i = 0; i < waits.n; i++) {
 		waits.at[i].stall = s->seen.id;
@@ -167,7 +167,6 @@ void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall
 		if (waits.at[i].end_ns > s->seen.end_ns)
 			waits.at[i].end_ns = s->seen.end_ns;
 	}
-	qsort(waits.at, waits.n, sizeof *waits.at, wait_order); /* one within another is told before it */
 	holds_collect(w, t, s, &waits, &holds);
 	for (size_t i = 0; i < holds.n; i++)
 		holds.at[i].stall = s->seen.id;

@@ -101,6 +101,34 @@ class Score:
 # --- one program ---
 
 
+def alone(command, environment, binary, record, directory):
+    return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=90, errors="replace")
+
+
+def attached(command, environment, binary, record, directory):
+    """The same, joined by `whystall attach` before it begins what it has to do."""
+    gate = directory / "gate"
+    gate.unlink(missing_ok=True)
+    os.mkfifo(gate)
+    program = subprocess.Popen(command, env=dict(environment, STAMP_WAIT=str(gate)), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    ready, write = os.pipe()
+    watcher = subprocess.Popen([binary, "attach", "-q", "-o", str(record), "--ready-fd", str(write), str(program.pid)],
+                               pass_fds=[write], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    try:
+        os.read(ready, 1)
+        gate.write_text("")
+        output, _ = program.communicate(timeout=90)
+        _, trouble = watcher.communicate(timeout=30)
+    finally:
+        os.close(ready)
+        program.kill()
+        watcher.kill()
+    return subprocess.CompletedProcess(command, program.returncode or watcher.returncode, output + trouble)
+
+
 def run_program(binary, python, program, options, directory):
     """(truth's program line, true stalls, report), or a sentence."""
     record, stamps = directory / "record", directory / "stamps"
@@ -110,11 +138,11 @@ def run_program(binary, python, program, options, directory):
                        STAMP_LIBRARIES=str(pathlib.Path(options.build).absolute() / "tests" / "accuracy"),
                        PYTHONDONTWRITEBYTECODE="1")
     command = [python, str(program)]
-    if binary:
+    if binary and options.backend == "preload":
         command = [binary, "run", "-q", "-o", str(record), "--"] + command
+    run = attached if binary and options.backend == "ebpf" else alone
     try:
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=90, errors="replace")
+        done = run(command, environment, binary, record, directory)
     except subprocess.TimeoutExpired:
         return "did not end within 90 s"
     if done.returncode or not stamps.exists():
@@ -341,6 +369,8 @@ def main():
     parser.add_argument("--binary", help="another whystall")
     parser.add_argument("--python", action="append", help="debian, 3.8 ...: only this one (may be repeated)")
     parser.add_argument("--program", action="append", help="only this one (a part of its name; may be repeated)")
+    parser.add_argument("--backend", choices=("preload", "ebpf"), default="preload",
+                        help="capture with whystall run, or with whystall attach")
     parser.add_argument("--quick", action="store_true", help="a third of the programs, three Pythons")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", help="write the figures there")

@@ -21,6 +21,10 @@ KEEP = 8_000_000  # ticks from here on are kept, ns
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 BEAT = 0.005  # every loop has a timer due that often, s
 
+if "STAMP_WAIT" in os.environ:  # whoever attaches opens this pipe when it is ready
+    with open(os.environ.pop("STAMP_WAIT")) as gate:
+        gate.read()
+
 rng = random.Random(int(os.environ.get("STAMP_SEED", "1")))
 _lines = []
 _loops = []

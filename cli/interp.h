@@ -69,6 +69,10 @@ struct interp_ops {
 	 * is not an answer: -EAGAIN where the reading was torn. */
 	int (*lock_holder)(struct interp *, uint64_t address, struct interp_thread *out);
 
+	/* How often the lock has changed hands: where that stood still, nobody else had it meanwhile. 0 or
+	 * -errno. */
+	int (*lock_turns)(struct interp *, uint64_t address, uint64_t *out);
+
 	/* The Python (Ruby, ...) frames of a thread, innermost first, into out (which is overwritten). 0;
 	 * -ENOENT: no such thread, or it has no frames; -EAGAIN: torn while it was read. Bounded in time and
 	 * memory whatever the target's memory holds. May be called for a running thread. */

@@ -125,6 +125,7 @@ static void print_runtime(void)
 	OFFSET(gil_interval, struct _gil_runtime_state, interval);
 	OFFSET(gil_last_holder, struct _gil_runtime_state, last_holder);
 	OFFSET(gil_locked, struct _gil_runtime_state, locked);
+	OFFSET(gil_switch_number, struct _gil_runtime_state, switch_number);
 	OFFSET(gil_cond, struct _gil_runtime_state, cond);
 	OFFSET(gil_switch_cond, struct _gil_runtime_state, switch_cond);
 #ifdef Py_GIL_DISABLED

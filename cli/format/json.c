@@ -5,11 +5,11 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 
 #include "../format.h"
 #include "emit.h"
+#include "json.h"
 #include "walk.h"
 
 struct document {
@@ -25,13 +25,6 @@ static const char *const backend_names[] = {
 	[BACKEND_PRELOAD] = "preload", [BACKEND_EBPF] = "ebpf", [BACKEND_MIXED] = "mixed"};
 static const char *const run_names[] = {
 	[RUN_RUNNING] = "running", [RUN_BLOCKED] = "blocked", [RUN_RUNNABLE] = "runnable"};
-static const char *const lock_names[] = {[LOCK_GIL] = "gil", [LOCK_MUTEX] = "mutex", [LOCK_RWLOCK] = "rwlock",
-					 [LOCK_SEM] = "sem", [LOCK_COND] = "cond",   [LOCK_FUTEX] = "futex"};
-static const char *const frame_names[] = {[FRAME_PYTHON] = "python",
-					  [FRAME_NATIVE] = "native",
-					  [FRAME_KERNEL] = "kernel",
-					  [FRAME_JS] = "js",
-					  [FRAME_RUBY] = "ruby"};
 /* A record may come from anywhere: its numbers are looked up within bounds. */
 #define NAME(names, i) ((size_t)(i) < LENGTH(names) ? (names)[i] : NULL)
 
@@ -73,33 +66,6 @@ static void capture_write(struct document *d)
 	for (int i = 0; i < c->note_count; i++)
 		emit_string(j, NULL, c->notes[i]);
 	emit_close(j, ']');
-	emit_close(j, '}');
-}
-
-static void command_write(struct emit *j, const char *command)
-{
-	json_t *words = command ? json_loads(command, 0, NULL) : NULL, *word;
-	size_t i;
-	emit_array(j, "command");
-	json_array_foreach(words, i, word) if (json_is_string(word))
-		emit_string(j, NULL, json_string_value(word));
-	emit_close(j, ']');
-	json_decref(words);
-}
-
-static void runtime_write(struct emit *j, const struct obs_process *p)
-{
-	emit_object_flat(j, "runtime");
-	emit_string(j, "name", p->runtime);
-	emit_string(j, "version", p->runtime_version);
-	if (p->free_threaded >= 0)
-		emit_bool(j, "free_threaded", p->free_threaded);
-	else
-		emit_null(j, "free_threaded");
-	if (p->switch_interval_s >= 0)
-		emit_real(j, "switch_interval_s", p->switch_interval_s);
-	else
-		emit_null(j, "switch_interval_s");
 	emit_close(j, '}');
 }
 
@@ -196,16 +162,8 @@ static void frames_write(struct emit *j, const char *key, const struct observati
 	int n = 0;
 	const uint32_t *ids = stack ? verdict_stack(o, stack, &n) : NULL;
 	emit_array(j, key);
-	for (int i = 0; i < n; i++) {
-		const struct frame *f = verdict_frame(o, ids[i]);
-		emit_object_flat(j, NULL);
-		emit_string(j, "kind", NAME(frame_names, f->kind));
-		emit_string(j, "function", f->function);
-		emit_string(j, "module", f->module);
-		emit_string(j, "file", f->file);
-		integer_or_null(j, "line", f->line, f->line > 0);
-		emit_close(j, '}');
-	}
+	for (int i = 0; i < n; i++)
+		json_frame(j, NULL, verdict_frame(o, ids[i]));
 	emit_close(j, ']');
 }
 
@@ -249,7 +207,7 @@ static void segment_write(struct document *d, const struct segment *s)
 		char address[32];
 		snprintf(address, sizeof(address), "0x%" PRIx64, s->lock->address);
 		emit_object_flat(j, "lock");
-		emit_string(j, "kind", NAME(lock_names, s->lock->kind));
+		emit_string(j, "kind", json_lock_kind(s->lock->kind));
 		emit_string(j, "address", s->lock->address ? address : NULL);
 		emit_string(j, "name", s->lock->name);
 		emit_close(j, '}');
@@ -314,11 +272,11 @@ static void process_write(struct document *d, const struct verdict_process *p)
 	integer_or_null(j, "ppid", seen->ppid, seen->ppid > 0);
 	integer_or_null(j, "ns_pid", seen->ns_pid, seen->ns_pid > 0);
 	emit_string(j, "backend", NAME(backend_names, seen->backend));
-	command_write(j, seen->command);
+	json_command(j, seen->command);
 	emit_string(j, "exe", seen->exe);
 	moment(d, "start_s", seen->start_ns);
 	emit_string(j, "note", seen->note);
-	runtime_write(j, seen);
+	json_runtime(j, seen);
 	emit_array(j, "threads");
 	for (size_t i = 0; i < p->threads.n; i++)
 		thread_write(j, p->threads.at[i]);
@@ -368,7 +326,7 @@ static bool line_write(void *closure, const struct verdict_process *p, const str
 	emit_string(j, "service", d->seen->capture.service);
 	emit_string(j, "started", d->seen->capture.started);
 	emit_integer(j, "pid", p->seen->pid);
-	command_write(j, p->seen->command);
+	json_command(j, p->seen->command);
 	emit_string(j, "thread", l->thread->name);
 	stall_fields(d, l, s);
 	emit_close(j, '}');

@@ -199,6 +199,11 @@ static int lock_holder(struct interp *py, uint64_t address, struct interp_thread
 	return -EAGAIN;
 }
 
+static int lock_turns(struct interp *py, uint64_t address, uint64_t *out)
+{
+	return mem_read(py->pid, address + (uint64_t)py->layout.gil_switch_number, out, sizeof(*out));
+}
+
 static double switch_interval(struct interp *py)
 {
 	struct gil gil;
@@ -363,6 +368,7 @@ static const struct interp_ops python = {
 	.switch_interval = switch_interval,
 	.locks = locks,
 	.lock_holder = lock_holder,
+	.lock_turns = lock_turns,
 	.stack = python_stack,
 	.stack_sampled = python_stack_sampled,
 	.frames_layout = python_frames_layout,

@@ -43,7 +43,8 @@ struct python_layout {
 	int runtime_gil; /* the one GIL, within _PyRuntime; else interp_gil, a pointer */
 	int interp_gil, interp_modules, interp_next, interp_threads;
 	int interp_trampoline; /* 3.12: the code object of the evaluation loop's own frames */
-	int gil_interval, gil_last_holder, gil_locked, gil_cond, gil_switch_cond, gil_enabled;
+	int gil_interval, gil_last_holder, gil_locked, gil_switch_number, gil_cond, gil_switch_cond,
+		gil_enabled;
 	int runtime_gc, interp_gc; /* the cycle collector's state: the process', or each interpreter's */
 	int gc_size, gc_collecting, gc_middle_count, gc_full_count, gc_long_lived;
 

@@ -188,7 +188,27 @@ static void taker_ask(struct dump_look *l, struct dump_wait *w, const struct dum
 		holder_set(l, w, taker, HOW_TAKER);
 }
 
-void dump_lock(struct dump_look *l, int thread)
+/* What the lock is to the program, and who has it as far as the runtime knows. */
+static void runtime_ask(struct dump_look *l, struct dump_thread *t)
+{
+	struct dump_wait *w = &t->wait;
+	struct interp_waited waited;
+	if (!l->interp || !l->ops->lock_look ||
+	    l->ops->lock_look(l->interp, (struct interp_thread){.tid = t->tid}, w->address, &waited))
+		return;
+	if (waited.name[0])
+		w->name = intern_text(waited.name, strlen(waited.name));
+	if (waited.nobody || waited.owner.tid)
+		w->holder = (struct dump_holder){0};
+	int owner = dump_thread_of(l->dump, waited.owner.tid);
+	if (owner >= 0)
+		w->holder = (struct dump_holder){
+			.tid = waited.owner.tid, .how = HOW_OWNER, .name = l->dump->threads.at[owner].name};
+	if (waited.ends)
+		w->what = FOR_JOIN;
+}
+
+static void lock_find(struct dump_look *l, int thread)
 {
 	struct dump_thread *t = &l->dump->threads.at[thread];
 	const struct dump_peek *p = &l->seen.at[thread].last;
@@ -222,4 +242,12 @@ void dump_lock(struct dump_look *l, int thread)
 	w->kind = kind ? kind : LOCK_FUTEX;
 	if (w->kind == LOCK_SEM)
 		taker_ask(l, w, t);
+}
+
+void dump_lock(struct dump_look *l, int thread)
+{
+	struct dump_thread *t = &l->dump->threads.at[thread];
+	lock_find(l, thread);
+	if (t->wait.what == FOR_LOCK && t->wait.kind != LOCK_GIL && t->wait.holder.how != HOW_OWNER)
+		runtime_ask(l, t);
 }

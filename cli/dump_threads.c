@@ -7,6 +7,7 @@
 #include "dump_threads.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,21 +169,33 @@ static enum dump_state state_of(const struct dump_peek *p, const struct dump_thr
 	}
 }
 
+/* Since the first look; negative: not known. */
+static double cpu_share(const struct dump_look *l, const struct dump_seen *s)
+{
+	int64_t before = s->first.times.cpu_ns, after = s->last.times.cpu_ns;
+	uint64_t span = now_ns() - l->began;
+	return before < 0 || after < before || !span ? -1 : (double)(after - before) / (double)span;
+}
+
 static void thread_read(struct dump_look *l, int i)
 {
 	struct dump_thread *t = &l->dump->threads.at[i];
 	struct dump_seen *s = &l->seen.at[i];
 	struct native_sample *sample = l->native ? xcalloc(1, sizeof(*sample)) : NULL;
-	double span = (double)(now_ns() - l->began), waiting = 0;
+	double waiting = 0;
 	uint64_t lost = 0;
 	name_read(l, t);
 	peek(l, t->tid, &s->last, sample);
+	/* who waits for the GIL wakes up every now and then: caught at that, ask again */
+	for (int i = 0; i < TRIES && s->last.number == -EAGAIN && cpu_share(l, s) < 0.5; i++) {
+		sched_yield();
+		peek(l, t->tid, &s->last, sample);
+	}
 	const struct proc_times *a = &s->first.times, *b = &s->last.times;
 	t->cpu_ns = b->cpu_ns;
-	if (a->cpu_ns >= 0 && b->cpu_ns >= a->cpu_ns && span > 0) {
-		t->cpu_share = (double)(b->cpu_ns - a->cpu_ns) / span;
-		waiting = (double)(b->delay_ns - a->delay_ns) / span;
-	}
+	t->cpu_share = cpu_share(l, s);
+	if (t->cpu_share >= 0)
+		waiting = (double)(b->delay_ns - a->delay_ns) / (double)(now_ns() - l->began);
 	t->state = state_of(&s->last, t, waiting);
 	if (s->perf)
 		perf_sampler_drain(s->perf, perf_take, s, &lost);

@@ -90,10 +90,7 @@ static void phrase_settle(struct dump_thread *t)
 	struct dump_wait *w = &t->wait;
 	if (!w->phrase)
 		return;
-	if (w->what == FOR_JOIN) /* the lock that says so is nobody's */
-		w->kind = LOCK_FUTEX;
-	if (w->holder.how == HOW_TAKER) /* made and taken for the wait alone */
-		w->holder = (struct dump_holder){0};
+	w->holder = (struct dump_holder){0}; /* made and taken for the wait alone */
 }
 
 static void since_ask(struct dump_look *l, int i)
@@ -137,7 +134,7 @@ void dump_wait(struct dump_look *l, int i)
 	}
 	if (dump_futex(p)) {
 		dump_lock(l, i);
-		if (w->what == FOR_LOCK && w->kind != LOCK_GIL && !w->holder.tid) {
+		if (w->kind != LOCK_GIL && w->holder.how != HOW_OWNER) {
 			phrase_find(t);
 			phrase_settle(t);
 		}

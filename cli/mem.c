@@ -151,10 +151,26 @@ static bool map_parse(char *line, struct map *m)
 	return true;
 }
 
+/* The kernel writes paths as they are from our root; in a chroot of the target's they begin elsewhere. What is
+ * not below that (another mount namespace's) stays. */
+static size_t root_length(pid_t pid, char *root, size_t size)
+{
+	char name[64];
+	snprintf(name, sizeof(name), "/proc/%d/root", (int)pid);
+	ssize_t n = readlink(name, root, size);
+	return n > 1 && (size_t)n < size ? (size_t)n : 0;
+}
+
+static void path_below(struct map *m, const char *root, size_t length)
+{
+	if (length && !strncmp(m->path, root, length) && m->path[length] == '/')
+		m->path = intern(m->path + length);
+}
+
 int maps_read(pid_t pid, struct maps *out)
 {
-	char name[64], *line = NULL;
-	size_t room = 0;
+	char name[64], root[PATH_MAX], *line = NULL;
+	size_t room = 0, length = root_length(pid, root, sizeof(root));
 	VEC(struct map) all = {0};
 	*out = (struct maps){0};
 	snprintf(name, sizeof(name), "/proc/%d/maps", (int)pid);
@@ -164,8 +180,10 @@ int maps_read(pid_t pid, struct maps *out)
 	int e = 0;
 	while (all.n < MAPS_MAX && getline(&line, &room, f) > 0) {
 		struct map m = {0};
-		if (map_parse(line, &m))
-			*vec_push(&all) = m;
+		if (!map_parse(line, &m))
+			continue;
+		path_below(&m, root, length);
+		*vec_push(&all) = m;
 	}
 	if (ferror(f))
 		e = errno ? -errno : -EIO;

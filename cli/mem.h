@@ -32,7 +32,8 @@ struct map {
 	unsigned dev_major, dev_minor;
 	bool r, w, x, shared;
 	bool deleted;
-	const char *path; /* interned; "" for anonymous memory, "[stack]", "[vdso]" ... as the kernel says */
+	/* interned, as the target sees it (its root left out); "" for anonymous memory, "[stack]", "[vdso]" */
+	const char *path;
 };
 struct maps {
 	struct map *at; /* sorted by start */

@@ -223,6 +223,18 @@ static void print_frame(void)
 	ABSENT(frame_generator);
 	ABSENT(frame_valuestack);
 	ABSENT(frame_locals);
+	/* Thread-local bytecode: a frame's instruction lies in the copy of the code that its thread runs */
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030e0000
+	OFFSET(frame_tlbc_index, _PyInterpreterFrame, tlbc_index);
+	OFFSET(code_tlbc, PyCodeObject, co_tlbc);
+	OFFSET(tlbc_size, _PyCodeArray, size);
+	OFFSET(tlbc_entries, _PyCodeArray, entries);
+#else
+	ABSENT(frame_tlbc_index);
+	ABSENT(code_tlbc);
+	ABSENT(tlbc_size);
+	ABSENT(tlbc_entries);
+#endif
 }
 #else
 static void print_frame(void)
@@ -248,6 +260,10 @@ static void print_frame(void)
 	OFFSET(frame_generator, PyFrameObject, f_gen);
 	OFFSET(frame_valuestack, PyFrameObject, f_valuestack);
 	OFFSET(frame_locals, PyFrameObject, f_localsplus);
+	ABSENT(frame_tlbc_index);
+	ABSENT(code_tlbc);
+	ABSENT(tlbc_size);
+	ABSENT(tlbc_entries);
 }
 #endif
 
@@ -483,6 +499,12 @@ static void print_debug(void)
 	DEBUG(code_firstlineno, code_object.firstlineno);
 	DEBUG(code_adaptive, code_object.co_code_adaptive);
 	DEBUG(object_type, pyobject.ob_type);
+#if PY_VERSION_HEX < 0x030e0000 || !defined(Py_GIL_DISABLED)
+#undef DEBUG
+#define DEBUG(name, member) ABSENT(debug_##name)
+#endif
+	DEBUG(frame_tlbc_index, interpreter_frame.tlbc_index);
+	DEBUG(code_tlbc, code_object.co_tlbc);
 }
 
 int main(void)

@@ -150,6 +150,7 @@ int python_line(enum python_lines format, const unsigned char *table, size_t siz
 struct python_frame {
 	uint64_t at, code, back, globals;
 	uint64_t instruction; /* address (3.11 on), or the index f_lasti, sign-extended */
+	int tlbc;	      /* which copy of the code that address is in; 0: the code object's own */
 	bool entry;
 };
 

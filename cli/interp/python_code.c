@@ -293,13 +293,34 @@ bool python_code_wants(const struct python_code *code)
 	return code->tries > 0 && code->tries < QUALNAME_TRIES;
 }
 
+/* Where the copy of the code begins that the frame runs. Free-threaded, a thread has one of its own of most
+ * (Include/internal/pycore_code.h, _PyCodeArray): the first entry is the code object's. */
+static int code_start(struct interp *py, const struct python_code *code, int copy, uint64_t *out)
+{
+	const struct python_layout *l = &py->layout;
+	uint64_t array, size;
+	*out = code->address + (uint64_t)l->code_adaptive;
+	if (!copy)
+		return 0;
+	int e = python_pointer(py, code->address + (uint64_t)l->code_tlbc, &array);
+	if (!e)
+		e = python_pointer(py, array + (uint64_t)l->tlbc_size, &size);
+	if (!e && (copy < 0 || (uint64_t)copy >= size))
+		e = -EAGAIN;
+	return e ? e : python_pointer(py, array + (uint64_t)l->tlbc_entries + 8ull * (unsigned)copy, out);
+}
+
 int python_code_frame(struct interp *py, const struct python_code *code, const struct python_frame *in,
 		      struct frame *out)
 {
 	const struct python_layout *l = &py->layout;
+	uint64_t start;
 	long at;
+	int e = l->code_adaptive >= 0 ? code_start(py, code, in->tlbc, &start) : 0;
+	if (e)
+		return e;
 	if (l->code_adaptive >= 0)
-		at = (long)(in->instruction - code->address - (uint64_t)l->code_adaptive);
+		at = (long)(in->instruction - start);
 	else
 		at = (long)(int64_t)in->instruction * l->frame_lasti_unit;
 	/* before its first instruction a frame stands one code unit early */

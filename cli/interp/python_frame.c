@@ -265,6 +265,7 @@ static int walk_interpreter(struct interp *py, int thread, const unsigned char *
 				.back = back,
 				.globals = python_u64(head, l->frame_globals),
 				.instruction = python_u64(head, l->frame_instruction),
+				.tlbc = l->frame_tlbc_index >= 0 ? python_i32(head, l->frame_tlbc_index) : 0,
 				.entry = l->frame_is_entry >= 0 && head[l->frame_is_entry],
 			};
 		}

@@ -37,12 +37,18 @@ int python_layout_publish(struct python_layout *layout, const unsigned char *deb
 {
 	bool sane = !memcmp(debug, "xdebugpy", 8);
 	uint64_t value;
-#define FIELD(name)                                                  \
-	memcpy(&value, debug + layout->debug_##name, sizeof(value)); \
-	sane = sane && value < OFFSET_MAX;                           \
-	if (sane)                                                    \
-		layout->name = (int)value;
+	struct python_layout before = *layout;
+#define FIELD(name)                                                          \
+	if (layout->debug_##name >= 0) {                                     \
+		memcpy(&value, debug + layout->debug_##name, sizeof(value)); \
+		sane = sane && value < OFFSET_MAX;                           \
+		if (sane)                                                    \
+			layout->name = (int)value;                           \
+	}
 	PYTHON_DEBUG_FIELDS(FIELD)
 #undef FIELD
+	/* what is not published moves with its neighbour that is: they are declared together */
+	layout->runtime_interpreters_main += layout->runtime_interpreters_head - before.runtime_interpreters_head;
+	layout->tstate_datastack_top += layout->tstate_datastack_chunk - before.tstate_datastack_chunk;
 	return sane && layout->tstate_size >= 64 ? 0 : -EINVAL;
 }

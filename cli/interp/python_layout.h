@@ -33,7 +33,7 @@ enum python_attributes {
 	FIELD(frame_back) FIELD(frame_code) FIELD(frame_instruction) FIELD(frame_owner)                         \
 	FIELD(code_filename) FIELD(code_name) FIELD(code_qualname) FIELD(code_linetable)                        \
 	FIELD(code_firstlineno) FIELD(code_adaptive)                                                            \
-	FIELD(object_type)
+	FIELD(object_type) FIELD(frame_tlbc_index) FIELD(code_tlbc)
 /* clang-format on */
 
 struct python_layout {
@@ -59,6 +59,8 @@ struct python_layout {
 	int frame_is_entry, frame_shim_owner, frame_owner;
 	int frame_lasti, frame_lasti_unit, frame_executing, frame_state;
 	int frame_generator, frame_valuestack, frame_locals;
+	int frame_tlbc_index; /* free-threaded, from 3.14 on: which copy of the code it runs */
+	int code_tlbc, tlbc_size, tlbc_entries;
 
 	int code_argcount, code_firstlineno, code_filename, code_name, code_qualname, code_linetable;
 	int code_code;		 /* a bytes object, to 3.10 */

@@ -16,6 +16,8 @@ import sys
 
 import pytest
 
+import sid
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "tests" / "prog"
 BINARY = pathlib.Path(os.environ.get("WHYSTALL", ROOT / "build" / "whystall")).absolute()
@@ -41,22 +43,30 @@ def binary():
     return str(BINARY)
 
 
-@pytest.fixture(params=sorted(pythons()))
+def python_path(version):
+    """Of a Python here, or of one in sid's root, which is made when it is first wanted; else the case is skipped."""
+    if version in sid.VERSIONS:
+        if sid.trouble():
+            pytest.skip(sid.trouble())
+        return sid.python(version)
+    if version not in pythons():
+        pytest.skip(f"no Python {version} here")
+    return pythons()[version]
+
+
+EVERY_PYTHON = (*sorted(pythons()), *sid.VERSIONS)
+
+
+@pytest.fixture(params=EVERY_PYTHON)
 def python(request):
-    """Every Python here, one after the other."""
-    return pythons()[request.param]
+    """Every Python, one after the other."""
+    return python_path(request.param)
 
 
 @pytest.fixture
 def python_of():
-    """python_of("3.12"): its path; skips where it is not installed."""
-
-    def path(version):
-        if version not in pythons():
-            pytest.skip(f"no Python {version} here")
-        return pythons()[version]
-
-    return path
+    """python_of("3.12"): its path; skips where it cannot be had."""
+    return python_path
 
 
 @pytest.fixture

@@ -151,8 +151,8 @@ static bool map_parse(char *line, struct map *m)
 	return true;
 }
 
-/* The kernel writes paths as they are from our root; in a chroot of the target's they begin elsewhere. What is
- * not below that (another mount namespace's) stays. */
+/* The kernel writes paths as they are from our root; in a chroot of the target's they begin elsewhere. What
+ * is not below that (another mount namespace's) stays. */
 static size_t root_length(pid_t pid, char *root, size_t size)
 {
 	char name[64];

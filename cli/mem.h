@@ -32,7 +32,7 @@ struct map {
 	unsigned dev_major, dev_minor;
 	bool r, w, x, shared;
 	bool deleted;
-	/* interned, as the target sees it (its root left out); "" for anonymous memory, "[stack]", "[vdso]" */
+	/* interned, as the target sees it (below its root); "" for anonymous memory, "[stack]", "[vdso]" */
 	const char *path;
 };
 struct maps {

@@ -48,7 +48,8 @@ int python_layout_publish(struct python_layout *layout, const unsigned char *deb
 	PYTHON_DEBUG_FIELDS(FIELD)
 #undef FIELD
 	/* what is not published moves with its neighbour that is: they are declared together */
-	layout->runtime_interpreters_main += layout->runtime_interpreters_head - before.runtime_interpreters_head;
+	layout->runtime_interpreters_main +=
+		layout->runtime_interpreters_head - before.runtime_interpreters_head;
 	layout->tstate_datastack_top += layout->tstate_datastack_chunk - before.tstate_datastack_chunk;
 	return sane && layout->tstate_size >= 64 ? 0 : -EINVAL;
 }

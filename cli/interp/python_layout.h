@@ -105,7 +105,7 @@ struct python_layout {
 
 /* The row of 3.`minor`, NULL: not supported. */
 const struct python_layout *python_layout_find(int minor, bool free_threaded);
-/* "3.8 to 3.13": for the sentence that refuses another. */
+/* "3.8 to 3.15": for the sentence that refuses another. */
 const char *python_layout_versions(void);
 /* Takes the offsets that the process itself publishes (debug_size bytes at the start of _PyRuntime) over the
  * table's. 0, or -EINVAL: no cookie, or nonsense. */

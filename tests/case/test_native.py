@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import BINARY, DEBIAN, ROOT
+from conftest import BINARY, DEBIAN, ROOT, pythons
 
 CHAIN = """
 #include <pthread.h>
@@ -227,8 +227,10 @@ def pow_stack(look, python):
     return [s for s in stacks if s.has("long_pow")]
 
 
-def test_the_native_function_under_python(look, python):
+@pytest.mark.parametrize("version", sorted(pythons()))
+def test_the_native_function_under_python(look, version):
     """pyenv's have symbols; Debian's is stripped, python3-dbg has them."""
+    python = pythons()[version]
     if python == DEBIAN and not any(pathlib.Path("/usr/lib/debug/.build-id").glob("*/*")):
         pytest.skip("python3-dbg is not installed")
     stacks = pow_stack(look, python)

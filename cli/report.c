@@ -20,6 +20,8 @@
 #include "store.h"
 #include "util.h"
 
+#define FILE_BUFFER (1u << 20) /* a document may have hundreds of megabytes */
+
 const char *const report_colours[] = {"auto", "always", "never", NULL};
 
 static bool variable_set(const char *name)
@@ -125,6 +127,7 @@ static int output_write(const struct report *r, const struct verdict *v)
 		err = -errno;
 	FILE *out = err ? NULL : fdopen(fd, "w");
 	if (out) {
+		setvbuf(out, NULL, _IOFBF, FILE_BUFFER);
 		err = report_print(r, v, out);
 		if (fclose(out) && !err)
 			err = -errno;

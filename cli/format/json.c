@@ -18,7 +18,7 @@ struct document {
 	const struct observations *seen;
 	uint64_t start_ns;
 	uint32_t only; /* this stall, 0: all */
-	struct stack_texts texts;
+	struct stack_texts of_loop, of_holders;
 };
 
 static const char *const backend_names[] = {
@@ -167,12 +167,9 @@ static void frames_write(struct emit *j, const char *key, const struct observati
 	emit_close(j, ']');
 }
 
-static void stack_write(struct document *d, uint32_t stack)
+static void stack_write(struct document *d, struct stack_texts *texts, uint32_t stack)
 {
-	if (d->emit.line && stack)
-		stack_emit(&d->texts, &d->emit, "stack", d->seen, stack, frames_write);
-	else
-		frames_write(&d->emit, "stack", d->seen, stack);
+	stack_emit(texts, &d->emit, "stack", d->seen, stack, frames_write);
 }
 
 static void holder_write(struct document *d, const struct holder *h)
@@ -188,7 +185,7 @@ static void holder_write(struct document *d, const struct holder *h)
 	emit_string(j, "state", NAME(run_names, h->run));
 	emit_string(j, "syscall", h->syscall);
 	emit_string(j, "target", h->target);
-	stack_write(d, h->stack);
+	stack_write(d, &d->of_holders, h->stack);
 	emit_close(j, '}');
 }
 
@@ -200,7 +197,7 @@ static void segment_write(struct document *d, const struct segment *s)
 	moment(d, "start_s", s->start_ns);
 	emit_seconds(j, "seconds", s->ns);
 	culprit_write(j, &s->culprit);
-	stack_write(d, s->stack);
+	stack_write(d, &d->of_loop, s->stack);
 	emit_string(j, "syscall", s->syscall);
 	emit_string(j, "target", s->target);
 	if (s->lock) {
@@ -289,6 +286,12 @@ static void process_write(struct document *d, const struct verdict_process *p)
 	emit_close(j, '}');
 }
 
+static void document_free(struct document *d)
+{
+	stack_texts_free(&d->of_loop, d->seen);
+	stack_texts_free(&d->of_holders, d->seen);
+}
+
 static int document_write(FILE *out, const struct verdict *verdict, const struct format_options *options)
 {
 	struct document d = {.emit = {.out = out, .empty = true},
@@ -306,6 +309,7 @@ static int document_write(FILE *out, const struct verdict *verdict, const struct
 		process_write(&d, &verdict->processes.at[i]);
 	emit_close(j, ']');
 	emit_close(j, '}');
+	document_free(&d);
 	putc('\n', out);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
@@ -343,7 +347,7 @@ static int lines_write(FILE *out, const struct verdict *verdict, const struct fo
 	(void)options;
 	for (size_t i = 0; i < verdict->processes.n && !ferror(out); i++)
 		stalls_walk(&verdict->processes.at[i], line_write, &d);
-	stack_texts_free(&d.texts, d.seen);
+	document_free(&d);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
 

@@ -57,20 +57,31 @@ char *frame_label(char *buf, size_t size, const struct frame *f, bool line)
 	return buf;
 }
 
+/* As the value of a key: what stands before a value is not part of it. */
+static char *stack_render(const struct emit *j, const struct observations *o, uint32_t stack,
+			  stack_writer *write, size_t *size)
+{
+	char *text = NULL;
+	struct emit alone = {
+		.out = open_memstream(&text, size), .line = j->line, .depth = j->depth, .empty = true};
+	if (!alone.out)
+		return NULL;
+	write(&alone, NULL, o, stack);
+	fclose(alone.out);
+	size_t blanks = strspn(text, " \n");
+	memmove(text, text + blanks, *size + 1 - blanks);
+	return text;
+}
+
 void stack_emit(struct stack_texts *texts, struct emit *j, const char *key, const struct observations *o,
 		uint32_t stack, stack_writer *write)
 {
-	size_t size;
+	size_t size = 0;
 	if (!texts->at)
 		texts->at = xcalloc(o->stack_begin.n + 1, sizeof *texts->at);
 	if (stack < o->stack_begin.n && !texts->at[stack] && texts->bytes < STACK_TEXTS_MAX) {
-		struct emit alone = {
-			.out = open_memstream(&texts->at[stack], &size), .line = true, .empty = true};
-		if (alone.out) {
-			write(&alone, NULL, o, stack);
-			fclose(alone.out);
-			texts->bytes += size;
-		}
+		texts->at[stack] = stack_render(j, o, stack, write, &size);
+		texts->bytes += size;
 	}
 	if (stack < o->stack_begin.n && texts->at[stack])
 		emit_raw(j, key, texts->at[stack]);

@@ -30,8 +30,9 @@ void parts_walk(const struct verdict_loop *, const struct verdict_stall *, part_
  * Returns buf. */
 char *frame_label(char *buf, size_t size, const struct frame *, bool line);
 
-/* Stacks as JSON, each rendered once: many stalls have the same. At most so many bytes are kept. */
-#define STACK_TEXTS_MAX (32u << 20)
+/* Stacks as JSON, each rendered once: many stalls have the same. At most so many bytes are kept. Of one depth
+ * and way of writing: another wants texts of its own. */
+#define STACK_TEXTS_MAX (16u << 20)
 struct stack_texts {
 	char **at; /* by stack id */
 	size_t bytes;

@@ -85,7 +85,7 @@ def fill(db, count, rng):
 
 
 def make(whystall, out, count=100_000):
-    subprocess.run([whystall, "run", "-q", "-o", str(out), "--", "/bin/true"], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([str(whystall), "run", "-q", "-o", str(out), "--", "/bin/true"], check=True, stdin=subprocess.DEVNULL)
     db = sqlite3.connect(out)
     with db:
         fill(db, count, random.Random(1))

@@ -267,6 +267,7 @@ static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, 
 	threads_end(w, p, when, cut);
 	watch_marks(w, p);
 	interp_drop(p);
+	quota_close(&p->quota);
 	p->live = false;
 	p->threads_refused += LOAD(p->slot->threads_refused);
 	p->takers_lost += (uint64_t)LOAD(p->slot->sems_lost) + LOAD(p->slot->held_lost);
@@ -351,7 +352,8 @@ static void process_new(struct watch *w, uint32_t index)
 		p->live = true;
 	}
 	p->seen.free_threaded = -1;
-	p->seen.switch_interval_s = -1;
+	p->seen.switch_interval_s = p->seen.quota_s = p->seen.quota_period_s = -1;
+	p->next_quota = 0;
 	p->slot = slot;
 	p->slot_index = index;
 	p->marks_taken = LOAD(slot->mark_first);

@@ -24,6 +24,18 @@ static void stall_clear(struct watch_stall *s)
 	memset(s, 0, sizeof *s);
 }
 
+/* Nothing is known of it yet. */
+static struct obs_stall stall_new(uint64_t start)
+{
+	return (struct obs_stall){.start_ns = start,
+				  .ready_after = -1,
+				  .cpu_ns = -1,
+				  .delay_ns = -1,
+				  .faults = -1,
+				  .throttled_ns = -1,
+				  .throttled_periods = -1};
+}
+
 static void stall_keep(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
 	struct watch_loop *l = t->loop;
@@ -184,11 +196,12 @@ static void stall_cpu(struct watch *w, struct watch_thread *t, struct watch_stal
 	struct watch_loop *l = t->loop;
 	int64_t length = (int64_t)(s->seen.end_ns - s->seen.start_ns), cpu, delay;
 	uint64_t busy = LOAD(t->slot->tick_ns) - l->busy_of_base, tick = LOAD(t->slot->tick_start);
-	s->seen.cpu_ns = s->seen.delay_ns = -1;
+	s->seen.cpu_ns = s->seen.delay_ns = s->seen.throttled_ns = s->seen.throttled_periods = -1;
 	if (tick && tick < w->now)
 		busy += w->now - tick;
 	if (l->cpu_base < 0 || !t->live || busy > 4 * (uint64_t)length || schedstat_read(t, &cpu, &delay))
 		return;
+	watch_quota_stall(t, &s->seen);
 	cpu -= l->cpu_base;
 	delay -= l->delay_base;
 	s->seen.cpu_ns = cpu < length ? cpu : length;
@@ -238,7 +251,7 @@ void watch_tick_event(struct watch *w, struct watch_thread *t, const struct aren
 		memset(&l->now, 0, sizeof l->now);
 		return;
 	}
-	struct watch_stall missed = {.seen = {.start_ns = e->start, .ready_after = -1}};
+	struct watch_stall missed = {.seen = stall_new(e->start)};
 	stall_end(w, t, &missed, e->time);
 }
 
@@ -313,9 +326,7 @@ static void tick_follow(struct watch *w, struct watch_thread *t, uint64_t tick)
 		return;
 	w->busy = true;
 	if (!s->seen.start_ns) {
-		s->seen.start_ns = tick;
-		s->seen.ready_after = -1;
-		s->seen.cpu_ns = s->seen.delay_ns = -1;
+		s->seen = stall_new(tick);
 		s->seen.ongoing = true;
 	}
 	s->seen.end_ns = w->now;
@@ -362,7 +373,7 @@ static void loop_base(struct watch_thread *t)
 		return;
 	if (now_read(t->slot, &now) && now.now == NOW_READY &&
 	    !schedstat_read(t, &l->cpu_base, &l->delay_base))
-		l->tick_of_base = ticks, l->busy_of_base = LOAD(t->slot->tick_ns);
+		l->tick_of_base = ticks, l->busy_of_base = LOAD(t->slot->tick_ns), watch_quota_base(t);
 }
 
 static void loop_prune(struct watch_loop *l, uint64_t tick)
@@ -414,6 +425,7 @@ static void loop_follow(struct watch *w, struct watch_thread *t)
 		loop_is(w, t, t->slot->loop_hook, LOAD(t->slot->loop_first));
 	if (l->is_loop)
 		watch_runner(w, t);
+	watch_quota_look(w, t->proc);
 	uint64_t tick = loop_tick(w, t);
 	tick_follow(w, t, tick);
 	size_t kept = 0;
@@ -485,8 +497,7 @@ void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool
 	if (tick && cut && l->current && when > tick && when - tick >= w->arena->threshold_ns) {
 		if (l->now.seen.start_ns != tick) {
 			stall_clear(&l->now);
-			l->now.seen = (struct obs_stall){
-				.start_ns = tick, .ready_after = -1, .cpu_ns = -1, .delay_ns = -1};
+			l->now.seen = stall_new(tick);
 		}
 		l->now.seen.ongoing = true;
 		l->now.seen.end_ns = when;

@@ -8,6 +8,7 @@
 #define WHYSTALL_WATCH_STATE_H
 
 #include "../record/hooks.h"
+#include "quota.h"
 #include "watch.h"
 
 #define SAMPLE_AFTER_NS 3000000ull /* a tick this old is looked at: it may become a stall */
@@ -61,6 +62,8 @@ struct watch_proc {
 	uint32_t threads_refused;
 	uint64_t takers_lost; /* of locks that do not name their holder: no room to note it */
 	uint64_t leave_check; /* when to look next whether it did */
+	struct quota quota;   /* of its control groups */
+	uint64_t next_quota;
 };
 
 struct watch_stall {
@@ -91,6 +94,8 @@ struct watch_loop {
 	uint64_t call_since;	 /* the call it was last looked at in ... */
 	const char *call_target; /* ... and what that concerned */
 	struct watch_asked asked;
+	struct quota_count quota_base[QUOTA_LEVELS]; /* watch_quota.c: when it was last seen waiting */
+	unsigned quota_serial;
 	uint64_t stop_since; /* watch_run.c: stopped since then, 0: it is not ... */
 	uint64_t stop_look;  /* ... and when a look last found it so, or last found it going */
 	uint64_t going_look;
@@ -219,6 +224,11 @@ bool watch_stop_look(struct watch *, struct watch_thread *loop, uint64_t tick);
 void watch_stop_end(struct watch_thread *loop, uint64_t end);
 /* The stop under way, if it began before `until`. */
 bool watch_stop_open(const struct watch_thread *loop, uint64_t until, struct obs_wait *out);
+
+/* watch_quota.c */
+void watch_quota_look(struct watch *, struct watch_proc *);
+void watch_quota_base(struct watch_thread *loop);
+void watch_quota_stall(struct watch_thread *loop, struct obs_stall *);
 
 /* watch_gc.c */
 /* Whether the thread runs its interpreter's cycle collector now. */

@@ -206,6 +206,26 @@ static enum frame_origin module_origin(const char *name)
 	return ORIGIN_USER;
 }
 
+/* Libraries that are compiled into the program: the language's own (templates, inlines, Rust's std), and
+ * crates. Inlined functions are named without their namespace, but for the file. */
+static enum frame_origin source_origin(const struct frame *f)
+{
+	static const char *const names[] = {
+		"std::", "__gnu_cxx::", "__gthread_", "<std::", "core::", "<core::", "alloc::", "<alloc::"};
+	static const char *const files[] = {"/include/c++/", "/rustc/", "/rustlib/src/rust/library/",
+					    "/usr/src/rustc-"};
+	for (size_t i = 0; i < LENGTH(names) && f->function; i++)
+		if (!strncmp(f->function, names[i], strlen(names[i])))
+			return ORIGIN_RUNTIME;
+	for (size_t i = 0; i < LENGTH(files) && f->file; i++)
+		if (strstr(f->file, files[i]))
+			return ORIGIN_RUNTIME;
+	if (f->file && f->origin == ORIGIN_USER &&
+	    (strstr(f->file, "/cargo/registry/") || strstr(f->file, "/.cargo/registry/")))
+		return ORIGIN_PACKAGE;
+	return f->origin;
+}
+
 static int frames_of(struct native *n, uint64_t pc, struct frame *out, int max)
 {
 	char unnamed[512];
@@ -237,6 +257,8 @@ static int frames_of(struct native *n, uint64_t pc, struct frame *out, int max)
 		out[0] = f;
 		count = 1;
 	}
+	for (int i = 0; i < count; i++)
+		out[i].origin = source_origin(&out[i]);
 	return count;
 }
 

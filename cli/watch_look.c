@@ -137,8 +137,7 @@ static void target_remember(struct watch_thread *t, const char *target)
 
 /* Reads one thread. `waiting`: it stands still in a wait for a lock, so no native stack is needed unless it
  * is the loop's. */
-static void look_thread(struct watch *w, struct watch_thread *t, struct watch_stall *s, bool want_native,
-			bool blocked_ok)
+struct raw_sample watch_look_read(struct watch *w, struct watch_thread *t, bool want_native, bool blocked_ok)
 {
 	struct watch_proc *p = t->proc;
 	struct raw_sample raw = {.seen = {.thread = t->seen.id, .cpu_ns = -1, .delay_ns = -1, .faults = -1},
@@ -186,6 +185,13 @@ static void look_thread(struct watch *w, struct watch_thread *t, struct watch_st
 	}
 	if (w->now >= t->next_name)
 		watch_thread_name(w, t);
+	return raw;
+}
+
+static void look_thread(struct watch *w, struct watch_thread *t, struct watch_stall *s, bool want_native,
+			bool blocked_ok)
+{
+	struct raw_sample raw = watch_look_read(w, t, want_native, blocked_ok);
 	look_put(w, s, &raw);
 }
 
@@ -336,4 +342,6 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 	holder = watch_owner(w, t, &now);
 	if (holder)
 		look_thread(w, holder, s, true, true);
+	else if (hook_info[now.hook].class == HOOK_CLASS_FUTEX)
+		watch_crowd_look(w, t, s);
 }

@@ -14,13 +14,20 @@
 #define LOOP_WAITS 3u		   /* on one object: a loop */
 #define BACK_AT_ONCE_NS 1000000ull /* a wait that returns this soon found its descriptors ready */
 
+static void samples_free(struct raw_sample *at, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(at[i].frames);
+		free(at[i].native);
+	}
+}
+
 static void stall_clear(struct watch_stall *s)
 {
-	for (size_t i = 0; i < s->provisional.n; i++) {
-		free(s->provisional.at[i].frames);
-		free(s->provisional.at[i].native);
-	}
+	samples_free(s->provisional.at, s->provisional.n);
+	samples_free(s->crowd.at, s->crowd.n);
 	vec_free(&s->provisional);
+	vec_free(&s->crowd);
 	memset(s, 0, sizeof *s);
 }
 
@@ -180,8 +187,10 @@ void watch_stall_put(struct watch *w, struct watch_thread *t, struct watch_stall
 			waits.at[i].end_ns = s->seen.end_ns;
 	}
 	holds_collect(w, t, s, &waits, &holds);
-	for (size_t i = 0; i < holds.n; i++)
+	for (size_t i = 0; i < holds.n; i++) {
 		holds.at[i].stall = s->seen.id;
+		watch_crowd_keep(w, s, holds.at[i].thread);
+	}
 	writer_put_stall(w->writer, &s->seen, waits.at, waits.n, holds.at, holds.n);
 	vec_free(&waits);
 	vec_free(&holds);

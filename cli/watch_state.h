@@ -72,6 +72,7 @@ struct watch_stall {
 	bool ended; /* its tick is over; finalized one look later, when all holds have arrived */
 	uint64_t finalize_after;
 	VEC(struct raw_sample) provisional; /* looks taken before it was kept */
+	VEC(struct raw_sample) crowd;	    /* looks at those of whom one may turn out to be the holder */
 	uint64_t next_look;
 	uint64_t put_ns;    /* what the last put of it cost */
 	uint64_t overtaken; /* when another tick was first seen in its place */
@@ -242,7 +243,15 @@ void watch_sampled_drop(struct watch_loop *, uint64_t before);
 /* watch_runner.c */
 void watch_runner(struct watch *, struct watch_thread *loop);
 
+/* watch_crowd.c */
+/* Looks at every thread: nobody knows who has the lock that the loop waits for. */
+void watch_crowd_look(struct watch *, struct watch_thread *loop, struct watch_stall *);
+/* One of them was it: its looks belong to the stall. */
+void watch_crowd_keep(struct watch *, struct watch_stall *, uint32_t thread_id);
+
 /* watch_look.c */
+/* Reads one thread; frames and native are the caller's. */
+struct raw_sample watch_look_read(struct watch *, struct watch_thread *, bool want_native, bool blocked_ok);
 void watch_look(struct watch *, struct watch_thread *loop, struct watch_stall *);
 void watch_look_end(struct watch *, struct watch_thread *loop);
 /* The stall is over: the kernel's counts of the thread as they are now. */

@@ -8,17 +8,38 @@
 
 #include "../timeline.h"
 
+#define SIGNAL_FRAMES 16 /* innermost ones, in which a wait for a signal shows */
+
 static bool lock_claims(const struct span *span)
 {
 	return span->kind == SPAN_LOCK;
 }
 
+/* Does the loop wait for a signal rather than for a lock? A futex is the same to the kernel; the functions on
+ * the stack tell (Rust's std and parking_lot: Condvar::wait, thread::park, on which channels wait). */
+static bool is_signal(const struct observations *o, uint32_t stack)
+{
+	static const char *const waits[] = {"ondvar", "thread::park", "Thread>::park", "Parker::park",
+					    "Parker>::park"};
+	int n;
+	const uint32_t *ids = verdict_stack(o, stack, &n);
+	for (int i = 0; ids && i < n && i < SIGNAL_FRAMES; i++)
+		for (size_t k = 0; k < LENGTH(waits); k++) {
+			const char *function = verdict_frame(o, ids[i])->function;
+			if (function && strstr(function, waits[k]))
+				return true;
+		}
+	return false;
+}
+
 static void lock_judge(const struct judge *j, const struct span *span, struct segment *segment)
 {
 	struct culprit self = {0};
-	if (!span->wait->self_owned && !(span->lock && span->lock->kind == LOCK_COND))
-		blame_holders(j, span, segment);
 	blame_loop(j, span->start_ns, span->end_ns, "futex", &self, &segment->stack);
+	bool signal = span->wait->self_owned || (span->lock && span->lock->kind == LOCK_COND) ||
+		      (span->lock && span->lock->kind == LOCK_FUTEX && is_signal(j->seen, segment->stack));
+	if (!signal)
+		blame_holders(j, span, segment);
 	if (!segment->holders.n)
 		segment->culprit = self;
 }

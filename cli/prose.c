@@ -37,7 +37,7 @@ int32_t utf8_next(const char **s)
 /* wcwidth answers by the thread's locale, which may be C. */
 static int code_width(int32_t code)
 {
-	static locale_t utf8;
+	static _Thread_local locale_t utf8;
 	if (code < 0x7f)
 		return code >= 0x20 ? 1 : -1;
 	/* zero-width and bidirectional controls: they would reorder or hide what follows */

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "listen.h"
 #include "origin.h"
 #include "report.h"
 #include "store.h"
@@ -54,6 +55,11 @@ static int arena_own(struct recording *r)
 	return -1;
 }
 
+int recording_listen(struct recording *r, const char *command)
+{
+	return r->listen ? listener_open(&r->listener, command, r->listen) : EXIT_FINE;
+}
+
 int recording_start(struct recording *r, enum backend backend, bool shared)
 {
 	struct store *store;
@@ -81,6 +87,10 @@ int recording_start(struct recording *r, enum backend backend, bool shared)
 	}
 	r->watch = watch_start(r->arena, r->writer, &r->options, &r->capture);
 	writer_put_capture(r->writer, &r->capture);
+	if (listener_start(r->listener, r->record, r->lost, sizeof r->lost)) {
+		recording_drop(r);
+		return -1;
+	}
 	return 0;
 }
 
@@ -106,7 +116,10 @@ void recording_stop(struct recording *r)
 		return;
 	watch_stop(r->watch, &r->capture);
 	r->watch = NULL;
-	if (writer_stop(r->writer, why, sizeof why))
+	listener_pause(r->listener);
+	int err = writer_stop(r->writer, why, sizeof why);
+	listener_resume(r->listener);
+	if (err)
 		say("%s", why);
 	terminal_clear();
 	summary_print(r, "whystall: ");
@@ -124,6 +137,8 @@ void recording_drop(struct recording *r)
 		return;
 	watch_stop(r->watch, &r->capture);
 	r->watch = NULL;
+	listener_stop(r->listener);
+	r->listener = NULL;
 	writer_stop(r->writer, why, sizeof why);
 	unlink(r->record);
 	r->record[0] = 0;

@@ -14,9 +14,11 @@ struct recording {
 	/* set by the command */
 	const char *output;		      /* -o: the record, NULL: a new one in the default place */
 	const char *report, *format, *colour; /* --report FILE in -f's format */
+	const char *listen;		      /* --listen: the address, or NULL */
 	bool silent;			      /* no summary */
 	struct watch_options options;
 
+	struct listener *listener;
 	struct watch *watch; /* NULL: nothing is recorded (any more) */
 	struct writer *writer;
 	struct arena *arena;
@@ -26,10 +28,13 @@ struct recording {
 	char lost[512]; /* why there is none: to be said when stderr is free */
 };
 
+/* Listens where --listen says, if it does; before recording_start, which answers. EXIT_FINE, or another
+ * status after having said why not: then there is to be no start. */
+int recording_listen(struct recording *, const char *command);
 /* Opens the record, the arena (`shared`: one that other processes can open) and the watcher. 0; or -1, `lost`
  * says why. */
 int recording_start(struct recording *, enum backend, bool shared);
-/* Ends the recording and prints the summary; the targets may run on. */
+/* Ends the recording and prints the summary; the targets may run on, and so may the listener. */
 void recording_stop(struct recording *);
 /* Ends it and leaves no record: there is nothing to tell. */
 void recording_drop(struct recording *);

@@ -17,18 +17,22 @@ static int cause_order(const void *a, const void *b)
 	return (*(const struct cause *const *)a)->order - (*(const struct cause *const *)b)->order;
 }
 
+static const struct cause *causes_sorted[CAUSES_MAX];
+static size_t causes_count;
+
+/* Before there are threads: two may judge at once. */
+__attribute__((constructor)) static void causes_sort(void)
+{
+	for (PARTS(cause, cause, p))
+		if (causes_count < CAUSES_MAX)
+			causes_sorted[causes_count++] = *p;
+	qsort(causes_sorted, causes_count, sizeof *causes_sorted, cause_order);
+}
+
 static const struct cause *const *causes(size_t *n)
 {
-	static const struct cause *sorted[CAUSES_MAX];
-	static size_t count;
-	if (!count) {
-		for (PARTS(cause, cause, p))
-			if (count < CAUSES_MAX)
-				sorted[count++] = *p;
-		qsort(sorted, count, sizeof *sorted, cause_order);
-	}
-	*n = count;
-	return sorted;
+	*n = causes_count;
+	return causes_sorted;
 }
 
 static const struct cause *cause_of(const struct span *span)
@@ -92,6 +96,7 @@ static bool stall_cut(struct judge *j, struct verdict_loop *l, const struct runn
 	if (some && start == s->start_ns && end == s->end_ns)
 		return true;
 	struct tick_cut *cut = vec_push(&l->cuts);
+	cut->seen = s;
 	cut->was_ns = s->ongoing ? 0 : s->end_ns - s->start_ns;
 	if (!some || end - start < j->seen->capture.threshold_ns)
 		return false;

@@ -55,6 +55,29 @@ int store_close(struct store *);
 int store_load(struct observations *out, const char *path, char *why, size_t why_size);
 void observations_free(struct observations *);
 
+/* Has it not ended, as far as is known? A stall that its process did not live to see the end of has. */
+bool stall_under_way(const struct observations *, const struct obs_stall *);
+
+/* A record that grows, read again and again: begins as zeroes. Each call reads what is small or may have
+ * changed since, and of stalls only those that are new or were under way at the last call, at most a thousand
+ * new ones: `more` says that there are others. `seen` then holds these stalls alone, and is otherwise whole.
+ * 0 or -errno as store_load. */
+struct tick_sum {
+	uint32_t loop;
+	uint64_t second, count[TICK_BUCKETS], latest[TICK_BUCKETS]; /* before that second, and in it */
+};
+struct store_follow {
+	struct observations seen;
+	bool more;
+	/* store_follow.c's: had are stalls up to `settled` but for those in `open`, ticks before `second` */
+	uint32_t settled, until, frames, stacks;
+	uint64_t second;
+	VEC(uint32_t) open;
+	VEC(struct tick_sum) ticks;
+};
+int store_follow(struct store_follow *, const char *path, char *why, size_t why_size);
+void store_follow_free(struct store_follow *);
+
 /* The default place of records: $XDG_STATE_HOME/whystall, else ~/.local/state/whystall, else $TMPDIR, /tmp.
  * Makes it if `make`. Returns 0 or -errno. */
 int store_directory(char *buf, size_t size, bool make);

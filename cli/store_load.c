@@ -172,11 +172,9 @@ static int path_check(struct load *l, const char *absolute)
 	return 0;
 }
 
-static int load_all(struct load *l)
+int load_all(struct load *l)
 {
-	int rc = sqlite3_exec(l->db, "PRAGMA cell_size_check = ON; BEGIN; SELECT count(*) FROM sqlite_master",
-			      NULL, NULL, NULL),
-	    err = rc == SQLITE_OK ? 0 : load_refuse_rc(l, rc);
+	int err = 0;
 
 	/* in their order: what refers to something comes after it */
 	for (int i = 0; i < TABLE_COUNT && !err; i++)
@@ -210,7 +208,6 @@ static int compare_marks(const void *a, const void *b)
 	return compare(x->process, y->process, x->start_ns, y->start_ns);
 }
 
-/* What observe.h promises, whatever the record holds. */
 static void observations_finish(struct observations *o)
 {
 	struct obs_wait *last_of[2] = {NULL}; /* a stop may lie within or around a wait of another kind */
@@ -249,26 +246,43 @@ static void notes_finish(struct load *l)
 	l->out->capture.note_count = (int)l->notes.n;
 }
 
+void load_finish(struct load *l)
+{
+	observations_finish(l->out);
+	notes_finish(l);
+}
+
+int load_file(struct load *l, int (*read)(struct load *))
+{
+	char *absolute = realpath(l->path, NULL);
+
+	l->why[0] = '\0';
+	int err = path_check(l, absolute);
+	err = err ? err : file_open(l, absolute);
+	err = err ? err : header_check(l);
+	if (!err) {
+		int rc = sqlite3_exec(
+			l->db, "PRAGMA cell_size_check = ON; BEGIN; SELECT count(*) FROM sqlite_master", NULL,
+			NULL, NULL);
+		err = rc == SQLITE_OK ? read(l) : load_refuse_rc(l, rc);
+	}
+	sqlite3_close(l->db);
+	free(absolute);
+	return err;
+}
+
 int store_load(struct observations *out, const char *path, char *why, size_t why_size)
 {
 	struct load l = {.out = out, .path = path, .why = why, .why_size = why_size};
-	char *absolute = realpath(path, NULL);
 
 	memset(out, 0, sizeof(*out));
-	why[0] = '\0';
-	int err = path_check(&l, absolute);
-	err = err ? err : file_open(&l, absolute);
-	err = err ? err : header_check(&l);
-	err = err ? err : load_all(&l);
-	sqlite3_close(l.db);
-	free(absolute);
+	int err = load_file(&l, load_all);
 	if (err) {
 		vec_free(&l.notes);
 		observations_free(out);
 		return err;
 	}
-	observations_finish(out);
-	notes_finish(&l);
+	load_finish(&l);
 	return 0;
 }
 

@@ -177,6 +177,16 @@ static bool references_hold(struct load *l, const struct table *t, char *row)
 	return true;
 }
 
+bool stall_under_way(const struct observations *o, const struct obs_stall *s)
+{
+	ssize_t loop = ID_FIND(o->loops, s->loop),
+		thread = loop < 0 ? -1 : ID_FIND(o->threads, o->loops.at[loop].thread),
+		process = thread < 0 ? -1 : ID_FIND(o->processes, o->threads.at[thread].process);
+
+	return s->ongoing && !s->outside && !o->capture.complete && process >= 0 &&
+	       !o->threads.at[thread].end_ns && !o->processes.at[process].end_ns;
+}
+
 /* --- tables --- */
 
 static bool command_is_list(const char *command)
@@ -197,7 +207,10 @@ static int accept_ticks(struct load *l, const struct row_ticks *row)
 
 	if (at < 0 || row->count > UINT32_MAX || tick_bucket_from_us(bucket) != row->from_us)
 		return -EINVAL;
-	l->out->loops.at[at].count[bucket] += row->count;
+	if (l->follow)
+		follow_ticks(l->follow, row->loop, row->second, bucket, row->count);
+	else
+		l->out->loops.at[at].count[bucket] += row->count;
 	return 0;
 }
 
@@ -370,11 +383,22 @@ static int table_check(struct load *l, const struct table *t)
 				       : load_refuse(l, -EINVAL, "is damaged: it has no table %s", t->name);
 }
 
+int load_number(struct load *l, const char *sql, int64_t *out)
+{
+	sqlite3_stmt *stmt = NULL;
+	int err = query(l, &stmt, "%s", sql), rc = err ? 0 : sqlite3_step(stmt);
+
+	if (!err && rc == SQLITE_ROW)
+		*out = sqlite3_column_int64(stmt, 0);
+	sqlite3_finalize(stmt);
+	return err || rc == SQLITE_ROW ? err : load_refuse_rc(l, rc);
+}
+
 int load_table(struct load *l, enum table_id id)
 {
 	const struct table *t = &tables[id];
 	sqlite3_stmt *stmt = NULL;
-	char columns[512] = "", keys[64] = "";
+	char columns[512] = "", keys[64] = "", *which = follow_rows(l->follow, id);
 	int err = table_check(l, t);
 
 	for (int i = 0, n = 0; i < t->n; i++)
@@ -384,9 +408,10 @@ int load_table(struct load *l, enum table_id id)
 		n += snprintf(keys + n, sizeof(keys) - (size_t)n, "%s%s", i ? ", " : " ORDER BY ",
 			      t->columns[i].name);
 	if (!err)
-		err = query(l, &stmt, "SELECT %s FROM %s NOT INDEXED%s", columns, t->name, keys);
+		err = query(l, &stmt, "SELECT %s FROM %s NOT INDEXED%s%s", columns, t->name, which, keys);
 	if (!err)
 		err = rows_read(l, id, stmt);
 	sqlite3_finalize(stmt);
+	free(which);
 	return err;
 }

@@ -9,6 +9,7 @@
 
 #include "observe.h"
 #include "schema.h"
+#include "store.h"
 
 struct load {
 	struct observations *out;
@@ -21,10 +22,25 @@ struct load {
 	VEC(const char *) notes;
 	char *why;
 	size_t why_size;
+	struct store_follow *follow; /* only what it has not had; NULL: all */
 };
 
 /* Reads all rows of a table, refers to nothing in tables read later. 0, or -errno having said why. */
 int load_table(struct load *, enum table_id);
+
+/* Opens the file, checks that it is a record, has `read` read it in one snapshot, and closes it. 0, or -errno
+ * having said why. */
+int load_file(struct load *, int (*read)(struct load *));
+/* load_table of each. */
+int load_all(struct load *);
+/* What observe.h promises, whatever the record holds. */
+void load_finish(struct load *);
+/* A query's one number. 0, or -errno having said why. */
+int load_number(struct load *, const char *sql, int64_t *out);
+
+/* store_follow.c: what of a table is to be read, malloced SQL; and ticks that were. */
+char *follow_rows(const struct store_follow *, enum table_id);
+void follow_ticks(struct store_follow *, uint32_t loop, uint64_t second, uint32_t bucket, uint64_t count);
 
 /* Say why: "PATH is damaged ..."; return err, or what the SQLite result means. */
 int load_refuse(struct load *, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));

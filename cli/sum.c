@@ -421,7 +421,8 @@ static void loop_finish(const struct verdict_process *p, struct verdict_loop *l,
 			cause->explain(p, l, v);
 	}
 	without_close(&without);
-	qsort(l->causes.at, l->causes.n, sizeof *l->causes.at, verdict_cause_order);
+	if (l->causes.n)
+		qsort(l->causes.at, l->causes.n, sizeof *l->causes.at, verdict_cause_order);
 }
 
 void loop_sum(const struct verdict_process *p, struct verdict_loop *l, uint64_t threshold)

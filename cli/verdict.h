@@ -75,6 +75,7 @@ struct verdict_cause {
 
 /* A tick that was partly, or all, outside the loop. */
 struct tick_cut {
+	const struct obs_stall *seen;
 	struct obs_stall *stall; /* what is left of it, NULL: nothing */
 	uint64_t was_ns, is_ns;
 };

@@ -17,6 +17,7 @@
 #include "../cmd.h"
 #include "../format.h"
 #include "../probe.h"
+#include "../listen.h"
 #include "../recording.h"
 #include "../report.h"
 #include "../terminal.h"
@@ -172,7 +173,7 @@ static int attach_run(int argc, char **argv)
 	int result = usage_check(argc, argv);
 	for (int i = 0; i < target_count && !result; i++)
 		result = target_open(&targets[i]);
-	if (result)
+	if (result || (result = recording_listen(r, "attach")))
 		return result;
 	struct probe_options options = {.threshold_ns = r->options.threshold_ns,
 					.children = r->options.children};
@@ -196,6 +197,7 @@ static int attach_run(int argc, char **argv)
 	ready_say();
 	attach_wait(signals);
 	recording_stop(r);
+	listener_stop(r->listener);
 	probe_close(r->options.probe);
 	if (r->silent)
 		result = report_record(
@@ -225,6 +227,10 @@ static const struct option_row attach_options[] = {
 	 &rate, NULL, false, &rate_given},
 	{0, "ready-fd", "N", "write a byte to this descriptor once recording has begun", OPT_NUMBER,
 	 &ready_fd, NULL, false, NULL},
+	{0, "listen", "[ADDR:]PORT",
+	 "metrics for Prometheus meanwhile, at http://ADDR:PORT/metrics (default ADDR 127.0.0.1; port 0: "
+	 "any)",
+	 OPT_STRING, &recording.listen, NULL, false, NULL},
 	{0, "color", "WHEN", "colours and block characters (default auto, on a terminal that takes them)",
 	 OPT_CHOICE, &recording.colour, report_colours, false, NULL},
 	{0},

@@ -16,6 +16,7 @@
 #include "../child.h"
 #include "../cmd.h"
 #include "../format.h"
+#include "../listen.h"
 #include "../recording.h"
 #include "../report.h"
 #include "../terminal.h"
@@ -140,6 +141,8 @@ static int run_run(int argc, char **argv)
 	int result = usage_check(argc);
 	if (result)
 		return result;
+	if ((result = recording_listen(r, "run")))
+		return result;
 	if ((result = child_prepare(&child))) {
 		say("cannot wait for signals: %s", strerror(-result));
 		return EXIT_BROKEN;
@@ -152,7 +155,7 @@ static int run_run(int argc, char **argv)
 	r->options.shim = shim;
 	r->options.rate_hz = (unsigned)rate;
 	bool recorded = !recording_start(r, BACKEND_PRELOAD, true);
-	if (!recorded && r->output) {
+	if (!recorded && (r->output || r->listen)) {
 		say("%s", r->lost);
 		return EXIT_BROKEN;
 	}
@@ -170,6 +173,7 @@ static int run_run(int argc, char **argv)
 		watch_command(r->watch, child.pid, argv, refusal);
 	run_wait(&child);
 	recording_stop(r);
+	listener_stop(r->listener);
 	if (*r->lost)
 		say("%s", r->lost);
 	return child.status;
@@ -205,6 +209,10 @@ static const struct option_row run_options[] = {
 	 NULL, false, NULL},
 	{0, "rate", "HZ", "looks at the threads concerned per second of a stall (default 200)", OPT_NUMBER,
 	 &rate, NULL, false, &rate_given},
+	{0, "listen", "[ADDR:]PORT",
+	 "metrics for Prometheus while it runs, at http://ADDR:PORT/metrics "
+	 "(default ADDR 127.0.0.1; port 0: any)",
+	 OPT_STRING, &recording.listen, NULL, false, NULL},
 	{0, "color", "WHEN", "colours and block characters (default auto, on a terminal that takes them)",
 	 OPT_CHOICE, &recording.colour, report_colours, false, NULL},
 	{0},
@@ -222,6 +230,6 @@ static const struct command run = {
 	.options = run_options,
 	.run = run_run,
 	.examples = "whystall run -- uvicorn app:api\nwhystall run -o app.whystall --threshold 50ms -- "
-		    "python3 app.py\n",
+		    "python3 app.py\nwhystall run --listen 9464 -- uvicorn app:api\n",
 };
 PART(cmd, command, run);

@@ -70,6 +70,23 @@ char *name_command(char *buf, size_t size, const char *json)
 	return buf;
 }
 
+/* The first word of name_command's, but of "python -m x" that is x. */
+char *name_program(char *buf, size_t size, const char *json)
+{
+	char command[PROSE_MAX * 2];
+	static const char *const whole[] = {"multiprocessing ", "(command not known)"};
+	name_command(command, sizeof command, json);
+	char *end = command + strcspn(command, " ");
+	for (size_t i = 0; i < LENGTH(whole); i++)
+		if (!strncmp(command, whole[i], strlen(whole[i])))
+			end = command + strlen(command);
+	if (!strncmp(command, "python -m ", 10))
+		memmove(command, command + 10, strlen(command + 10) + 1),
+			end = command + strcspn(command, " ");
+	*end = 0;
+	return prose_fit(buf, size, command, NAME_MAX_COLUMNS, FIT_TAIL);
+}
+
 char *name_runtime(char *buf, size_t size, const struct obs_process *p)
 {
 	static const struct {

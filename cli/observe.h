@@ -22,7 +22,8 @@ enum lock_kind { LOCK_GIL = 1, LOCK_MUTEX, LOCK_RWLOCK, LOCK_SEM, LOCK_COND, LOC
 enum thread_run { RUN_RUNNING = 1, RUN_BLOCKED, RUN_RUNNABLE, RUN_STOPPED, RUN_FAULTING };
 /* STOPPED: by a signal or a debugger; it may lie within, or around, waits of other kinds, and then counts
  * instead of them. FAULT: blocked in a page fault, exactly as long as that. */
-/* RUNQUEUE: ready to run, without a CPU; where it lies within a wait for a lock or in a call it is part of that. */
+/* RUNQUEUE: ready to run, without a CPU; where it lies within a wait for a lock or in a call it is part of
+ * that. */
 enum wait_what { WAIT_LOCK = 1, WAIT_CALL, WAIT_STOPPED, WAIT_FAULT, WAIT_RUNQUEUE };
 enum backend { BACKEND_PRELOAD = 1, BACKEND_EBPF, BACKEND_MIXED };
 
@@ -74,6 +75,7 @@ struct obs_thread {
 
 struct obs_loop {
 	uint32_t id, thread;
+	int threads;	  /* that wait on it: where several share one epoll instance, that is the loop */
 	const char *wait; /* kernel name of its wait */
 	uint64_t ticks, tick_ns, tick_max_ns, wait_ns;
 	uint64_t first_ns, last_ns;   /* observed from..to */
@@ -85,6 +87,7 @@ struct obs_loop {
 
 struct obs_stall {
 	uint32_t id, loop;
+	uint32_t thread; /* whose tick it is: of those that share a loop, the one that took the last events */
 	uint64_t start_ns, end_ns; /* end_ns of an ongoing one: as far as it was seen */
 	bool ongoing, began_before;
 	bool outside; /* the loop's own runner (asyncio's run_forever ...) was not on the stack: no stall

@@ -115,7 +115,8 @@ static const struct column thread[] = {
 #define T struct obs_loop
 static const struct column loop[] = {
 	COLUMN(ID, T, id, id, NULL),
-	REF(REF, T, thread, thread, THREAD, NULL),
+	REF(REF, T, thread, thread, THREAD, "of several: the first"),
+	COLUMN(INT, T, threads, threads, "that wait on it; several share an epoll instance"),
 	COLUMN(TEXT, T, wait, wait, "the readiness wait, as the kernel names it"),
 	COLUMN(COUNT, T, ticks, ticks, NULL),
 	COLUMN(COUNT, T, tick_ns, tick_ns, "sum of all ticks"),
@@ -149,6 +150,7 @@ static const struct column lock[] = {
 static const struct column stall[] = {
 	COLUMN(ID, T, id, id, NULL),
 	REF(REF, T, loop, loop, LOOP, NULL),
+	REF(REF, T, thread, thread, THREAD, "whose tick it is: of several, the one that took the last events"),
 	COLUMN(COUNT, T, start_ns, start_ns, NULL),
 	COLUMN(END, T, end_ns, end_ns, "of an ongoing one: as far as it was seen"),
 	COLUMN(BOOL, T, ongoing, ongoing, "it had not ended"),
@@ -239,7 +241,7 @@ const struct table tables[TABLE_COUNT] = {
 				"an exec starts a new one"),
 	[TABLE_MARK] = TABLE(mark, struct obs_mark, 1, 1 << 22, 0, "what a process said that it did (whystall_mark)"),
 	[TABLE_THREAD] = TABLE(thread, struct obs_thread, 1, 1 << 22, offsetof(struct obs_thread, start_ns), NULL),
-	[TABLE_LOOP] = TABLE(loop, struct obs_loop, 1, 1 << 14, 0, "a thread that returns to a readiness wait"),
+	[TABLE_LOOP] = TABLE(loop, struct obs_loop, 1, 1 << 14, 0, "what returns again and again to a readiness wait"),
 	[TABLE_TICKS] = TABLE(ticks, struct row_ticks, 3, 1ull << 32, 0, "how many ticks were how long, by the second"),
 	[TABLE_LOCK] = TABLE(lock, struct obs_lock, 1, 1 << 22, 0, NULL),
 	[TABLE_STALL] = TABLE(stall, struct obs_stall, 1, 1 << 22, offsetof(struct obs_stall, start_ns), NULL),
@@ -260,7 +262,7 @@ static const char views[] =
 	"\t\t(s.start_ns - c.start_ns) / 1e9 AS start_s, (s.end_ns - s.start_ns) / 1e9 AS duration_s,\n"
 	"\t\tstrftime('%Y-%m-%dT%H:%M:%fZ', c.started, ((s.start_ns - c.start_ns) / 1e9) || ' seconds') AS at,\n"
 	"\t\ts.ongoing, s.began_before, s.ready_after, s.cpu_ns / 1e9 AS cpu_s, s.delay_ns / 1e9 AS delay_s, s.lost\n"
-	"\tFROM stall s JOIN loop l ON l.id = s.loop JOIN thread t ON t.id = l.thread\n"
+	"\tFROM stall s JOIN thread t ON t.id = s.thread\n"
 	"\t\tJOIN process p ON p.id = t.process, capture c WHERE NOT s.outside;\n"
 	"CREATE VIEW wait_s AS -- what the loop thread waited for in a stall\n"
 	"\tSELECT c.run_id, w.stall, w.n, w.what, (w.start_ns - c.start_ns) / 1e9 AS start_s,\n"

@@ -68,6 +68,7 @@ static void stall_judge(const struct judge *j, struct verdict_stall *out)
 	spans_t spans = {0};
 	timeline_make(j, &spans);
 	out->seen = j->stall;
+	out->thread = judge_thread(j, j->loop_thread);
 	out->ns = j->stall->end_ns - j->stall->start_ns;
 	for (size_t i = 0; i < spans.n; i++) {
 		struct span span = spans.at[i];
@@ -123,7 +124,7 @@ static void loop_make(struct judge *j, const struct verdict_process *p, struct v
 		const struct obs_stall *s = &o->stalls.at[i];
 		if (s->loop != seen->id || s->outside || s->end_ns <= s->start_ns)
 			continue;
-		judge_stall(j, s, seen->thread);
+		judge_stall(j, s, s->thread);
 		if (runner.known && !stall_cut(j, l, &runner))
 			continue;
 		struct verdict_stall *stall = vec_push(&l->stalls);

@@ -44,6 +44,7 @@ struct segment {
 
 struct verdict_stall {
 	const struct obs_stall *seen;
+	const struct obs_thread *thread; /* whose tick it was: the loop's, or one of those that share it */
 	uint64_t ns;
 	const char *mark;	      /* the test that was running, NULL: none that we know */
 	VEC(struct segment) segments; /* in order of time; add up to ns */

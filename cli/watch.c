@@ -161,6 +161,7 @@ void watch_stop(struct watch *w, struct obs_capture *capture)
 	for (size_t i = 0; i < w->procs.n; i++) {
 		watch_locks_forget(w->procs.at[i]);
 		vec_free(&w->procs.at[i]->holds);
+		watch_shared_forget(w->procs.at[i]);
 		free(w->procs.at[i]);
 	}
 	vec_free(&w->threads);

@@ -183,7 +183,7 @@ static void event_take(struct watch *w, struct watch_thread *t, const struct are
 		watch_tick_event(w, t, e);
 		break;
 	case EV_READY:
-		watch_ready_event(t, e);
+		watch_ready_event(w, t, e);
 		break;
 	case EV_LOOP_END:
 		watch_loop_end_event(w, t, e);
@@ -237,7 +237,7 @@ void watch_prune(struct watch *w)
 				continue;
 			if (t->loop->now.seen.start_ns && t->loop->now.seen.start_ns < oldest)
 				oldest = t->loop->now.seen.start_ns;
-			uint64_t tick = t->live ? LOAD(t->slot->tick_start) : 0;
+			uint64_t tick = t->live ? watch_tick_now(t) : 0;
 			if (tick && tick < oldest)
 				oldest = tick;
 			for (size_t j = 0; j < t->loop->ended.n; j++)

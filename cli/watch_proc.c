@@ -338,6 +338,7 @@ static void process_new(struct watch *w, uint32_t index)
 		p->box = NULL;
 		watch_locks_forget(p);
 		p->holds.n = 0;
+		watch_shared_forget(p);
 		p->seen.note = NULL;
 	} else {
 		p = xcalloc(1, sizeof *p);

@@ -51,14 +51,15 @@ static void stall_keep(struct watch *w, struct watch_thread *t, struct watch_sta
 	if (l->stalls >= STALLS_MAX) {
 		if (s->ended) {
 			w->suppressed++;
-			l->seen.suppressed++;
+			watch_loop_seen(t)->suppressed++;
 		}
 		return;
 	}
 	l->stalls++;
 	s->kept = true;
 	s->seen.id = ++w->next_stall;
-	s->seen.loop = l->seen.id;
+	s->seen.loop = watch_loop_seen(t)->id;
+	s->seen.thread = t->seen.id;
 	for (size_t i = 0; i < s->provisional.n; i++) {
 		s->provisional.at[i].seen.stall = s->seen.id;
 		writer_add_sample(w->writer, &s->provisional.at[i]);
@@ -204,7 +205,7 @@ static void stall_cpu(struct watch *w, struct watch_thread *t, struct watch_stal
 {
 	struct watch_loop *l = t->loop;
 	int64_t length = (int64_t)(s->seen.end_ns - s->seen.start_ns), cpu, delay;
-	uint64_t busy = LOAD(t->slot->tick_ns) - l->busy_of_base, tick = LOAD(t->slot->tick_start);
+	uint64_t busy = LOAD(t->slot->tick_ns) - l->busy_of_base, tick = watch_tick_now(t);
 	s->seen.cpu_ns = s->seen.delay_ns = s->seen.throttled_ns = s->seen.throttled_periods = -1;
 	if (tick && tick < w->now)
 		busy += w->now - tick;
@@ -252,7 +253,9 @@ static void stall_end(struct watch *w, struct watch_thread *t, struct watch_stal
 
 void watch_tick_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
 {
-	struct watch_loop *l = t->loop;
+	if (e->arg && e->arg != (uint32_t)t->seen.tid) /* another's, which this thread's coming ended */
+		t = watch_loop_of_tid(w, t->proc, (int)e->arg);
+	struct watch_loop *l = t ? t->loop : NULL;
 	if (!l || e->start >= e->time || (!l->current && l->ended.n >= PENDING_MAX))
 		return;
 	if (l->now.seen.start_ns == e->start) {
@@ -264,13 +267,25 @@ void watch_tick_event(struct watch *w, struct watch_thread *t, const struct aren
 	stall_end(w, t, &missed, e->time);
 }
 
-void watch_ready_event(struct watch_thread *t, const struct arena_event *e)
+/* How many descriptors were ready when a stall ended, by the wait that followed at its end. */
+static void ready_note(struct obs_stall *s, const struct arena_event *e)
 {
-	if (!t->loop || !t->loop->ended.n)
+	if (e->time >= s->end_ns)
+		s->ready_after = e->time - s->end_ns < BACK_AT_ONCE_NS ? (int64_t)e->arg : 0;
+}
+
+void watch_ready_event(struct watch *w, struct watch_thread *t, const struct arena_event *e)
+{
+	if (!t->loop)
 		return;
-	struct watch_stall *s = &t->loop->ended.at[t->loop->ended.n - 1];
-	if (e->time >= s->seen.end_ns)
-		s->seen.ready_after = e->time - s->seen.end_ns < BACK_AT_ONCE_NS ? (int64_t)e->arg : 0;
+	for (size_t i = 0; t->loop->shared && i < w->threads.n; i++) {
+		struct watch_loop *l = w->threads.at[i]->loop;
+		for (size_t k = 0; l && l->shared == t->loop->shared && k < l->ended.n; k++)
+			if (l->ended.at[k].seen.end_ns == e->start)
+				ready_note(&l->ended.at[k].seen, e);
+	}
+	if (!t->loop->shared && t->loop->ended.n)
+		ready_note(&t->loop->ended.at[t->loop->ended.n - 1].seen, e);
 }
 
 static bool loop_qualifies(struct watch *w, struct watch_thread *t, uint64_t object);
@@ -360,9 +375,11 @@ static bool loop_qualifies(struct watch *w, struct watch_thread *t, uint64_t obj
 	if (w->options.loop)
 		return !strcmp(w->options.loop, tid) ||
 		       (t->seen.name && !strcmp(w->options.loop, t->seen.name));
-	if (object & (1ull << 32)) /* poll or select: workers poll for work too */
-		return t->seen.tid == t->proc->pid;
-	return true;
+	if (!(object & LOOP_POLLED))
+		return true;
+	/* poll or select: workers poll for work too, and clients the one socket that they talk on */
+	return t->loop->seen.runner ||
+	       (t->seen.tid == t->proc->pid && LOAD(t->slot->lone_waits) <= LOAD(t->slot->set_waits));
 }
 
 static void loop_new(struct watch *w, struct watch_thread *t)
@@ -370,6 +387,7 @@ static void loop_new(struct watch *w, struct watch_thread *t)
 	struct watch_loop *l = t->loop = xcalloc(1, sizeof *l);
 	l->seen.id = ++w->next_id;
 	l->seen.thread = t->seen.id;
+	l->seen.threads = 1;
 	l->cpu_base = -1;
 }
 
@@ -377,12 +395,12 @@ static void loop_base(struct watch_thread *t)
 {
 	struct watch_loop *l = t->loop;
 	struct now_copy now;
-	uint64_t ticks = LOAD(t->slot->ticks);
-	if (l->cpu_base >= 0 && ticks == l->tick_of_base)
+	uint64_t waits = LOAD(t->slot->loop_waits);
+	if (l->cpu_base >= 0 && waits == l->waits_of_base)
 		return;
 	if (now_read(t->slot, &now) && now.now == NOW_READY &&
 	    !schedstat_read(t, &l->cpu_base, &l->delay_base))
-		l->tick_of_base = ticks, l->busy_of_base = LOAD(t->slot->tick_ns), watch_quota_base(t);
+		l->waits_of_base = waits, l->busy_of_base = LOAD(t->slot->tick_ns), watch_quota_base(t);
 }
 
 static void loop_prune(struct watch_loop *l, uint64_t tick)
@@ -405,9 +423,9 @@ static void loop_prune(struct watch_loop *l, uint64_t tick)
  * stopped, or gets no CPU. */
 static uint64_t loop_tick(struct watch *w, struct watch_thread *t)
 {
-	uint64_t tick = LOAD(t->slot->tick_start), until = LOAD(t->slot->wait_until);
+	uint64_t tick = watch_tick_now(t), until = LOAD(t->slot->wait_until);
 	struct now_copy now;
-	if (tick || !until || until > w->now || !now_read(t->slot, &now))
+	if (tick || !until || until > w->now || watch_shared_others(t) || !now_read(t->slot, &now))
 		return tick;
 	/* else it is on its way back from there */
 	return now.now == NOW_READY || t->loop->now.seen.start_ns == until ? until : 0;
@@ -420,19 +438,22 @@ static void loop_is(struct watch *w, struct watch_thread *t, uint32_t hook, uint
 	if (l->is_loop)
 		return;
 	l->is_loop = true;
-	l->seen.wait = watch_hook_valid(hook) ? watch_hook_call(hook) : "epoll_wait";
-	l->seen.first_ns = first;
+	struct obs_loop *seen = watch_loop_seen(t);
+	seen->wait = watch_hook_valid(hook) ? watch_hook_call(hook) : "epoll_wait";
+	if (!seen->first_ns)
+		seen->first_ns = first;
 	watch_loop_put(w, t);
 }
 
 static void loop_follow(struct watch *w, struct watch_thread *t)
 {
 	struct watch_loop *l = t->loop;
-	l->current =
-		LOAD(t->slot->loop_waits) >= LOOP_WAITS && loop_qualifies(w, t, LOAD(t->slot->loop_object));
+	watch_share(w, t);
+	l->current = (l->shared || LOAD(t->slot->loop_waits) >= LOOP_WAITS) &&
+		     loop_qualifies(w, t, LOAD(t->slot->loop_object));
 	if (l->current)
 		loop_is(w, t, t->slot->loop_hook, LOAD(t->slot->loop_first));
-	if (l->is_loop)
+	if (l->is_loop || LOAD(t->slot->loop_object) & LOOP_POLLED)
 		watch_runner(w, t);
 	watch_quota_look(w, t->proc);
 	uint64_t tick = loop_tick(w, t);
@@ -466,6 +487,7 @@ void watch_loops(struct watch *w)
 void watch_loop_put(struct watch *w, struct watch_thread *t)
 {
 	struct watch_loop *l = t->loop;
+	struct obs_loop *seen = watch_loop_seen(t);
 	uint32_t delta[TICK_BUCKETS];
 	bool any = false;
 	if (!l->is_loop)
@@ -474,21 +496,32 @@ void watch_loop_put(struct watch *w, struct watch_thread *t)
 		uint32_t n = __atomic_load_n(&t->slot->tick_count[b], __ATOMIC_RELAXED);
 		delta[b] = n - l->counted[b];
 		l->counted[b] = n;
-		l->seen.count[b] += delta[b];
+		seen->count[b] += delta[b];
 		any = any || delta[b];
 	}
-	l->seen.ticks = LOAD(t->slot->ticks);
-	l->seen.tick_ns = LOAD(t->slot->tick_ns);
-	l->seen.tick_max_ns = LOAD(t->slot->tick_max);
-	l->seen.wait_ns = LOAD(t->slot->wait_ns);
-	l->seen.last_ns = LOAD(t->slot->loop_last);
-	if (l->now.kept && l->now.seen.end_ns > l->seen.last_ns)
-		l->seen.last_ns = l->now.seen.end_ns;
-	else if (!LOAD(t->slot->tick_start) && LOAD(t->slot->loop_object))
-		l->seen.last_ns = w->now; /* asleep in its wait */
-	writer_put_loop(w->writer, &l->seen);
+	uint64_t ticks = LOAD(t->slot->ticks), tick_ns = LOAD(t->slot->tick_ns),
+		 wait_ns = LOAD(t->slot->wait_ns), max = LOAD(t->slot->tick_max),
+		 last = LOAD(t->slot->loop_last);
+	if (!seen->first_ns)
+		seen->first_ns = LOAD(t->slot->loop_first);
+	seen->ticks += ticks - l->ticks;
+	seen->tick_ns += tick_ns - l->tick_ns;
+	seen->wait_ns += wait_ns - l->wait_ns;
+	l->ticks = ticks;
+	l->tick_ns = tick_ns;
+	l->wait_ns = wait_ns;
+	if (max > seen->tick_max_ns)
+		seen->tick_max_ns = max;
+	if (l->now.kept && l->now.seen.end_ns > last)
+		last = l->now.seen.end_ns;
+	else if (l->shared ? watch_shared_asleep(t)
+			   : !LOAD(t->slot->tick_start) && LOAD(t->slot->loop_object))
+		last = w->now; /* asleep in its wait */
+	if (last > seen->last_ns || !l->shared)
+		seen->last_ns = last;
+	writer_put_loop(w->writer, seen);
 	if (any)
-		writer_add_ticks(w->writer, l->seen.id, (w->now - w->start_ns) / NS, delta);
+		writer_add_ticks(w->writer, seen->id, (w->now - w->start_ns) / NS, delta);
 }
 
 /* The thread or the capture ends: what is pending is finalized; the tick under way stays, as ongoing, only if
@@ -496,7 +529,7 @@ void watch_loop_put(struct watch *w, struct watch_thread *t)
 void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool cut)
 {
 	struct watch_loop *l = t->loop;
-	uint64_t tick = LOAD(t->slot->tick_start);
+	uint64_t tick = watch_tick_now(t);
 	for (size_t i = 0; i < l->ended.n; i++)
 		if (l->is_loop && (l->ended.at[i].sure || l->current))
 			stall_finalize(w, t, &l->ended.at[i]);
@@ -513,7 +546,7 @@ void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool
 		stall_keep(w, t, &l->now);
 		if (l->now.kept)
 			watch_stall_put(w, t, &l->now);
-		l->seen.last_ns = when;
+		watch_loop_seen(t)->last_ns = when;
 	} else if (l->now.kept) { /* put already as ongoing: an orderly exit in mid-tick is no stall */
 		l->now.seen.outside = true;
 		watch_stall_put(w, t, &l->now);

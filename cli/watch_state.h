@@ -39,6 +39,12 @@ struct watch_hold {
 	uint64_t start, end; /* start 0: not seen */
 };
 
+/* An epoll instance that several threads wait on: one loop, whoever of them has the tick. */
+struct watch_shared {
+	uint32_t entry, generation; /* of the process's arena_proc.instance */
+	struct obs_loop seen;
+};
+
 struct watch_proc {
 	struct arena_proc *slot;
 	uint32_t slot_index, serial;
@@ -56,6 +62,7 @@ struct watch_proc {
 	size_t lock_room;
 	VEC(struct watch_hold) holds;
 	uint32_t marks_taken; /* number of the next mark */
+	VEC(struct watch_shared *) shared;
 	uint64_t lost;
 	bool perf_denied;
 	bool left; /* it went on as a program that the shim is not in */
@@ -81,15 +88,18 @@ struct watch_stall {
 
 struct watch_loop {
 	struct obs_loop seen;
-	uint32_t counted[TICK_BUCKETS]; /* of the shim's histogram, as last read */
+	struct watch_shared *shared; /* NULL: the thread alone waits on its object */
+	/* the shim's figures, as last read */
+	uint64_t ticks, tick_ns, wait_ns;
+	uint32_t counted[TICK_BUCKETS];
 	uint64_t counted_at;
 	VEC(struct obs_wait) waits; /* of ticks not yet finished with; stall is 0 */
 	struct watch_stall now;	    /* the tick under way, if seen.start_ns */
 	VEC(struct watch_stall) ended;
 	VEC(struct raw_sample) early; /* what the probe saw, see watch_sampled.c */
 	uint32_t stalls;
-	int64_t cpu_base, delay_base;	     /* schedstat when it was last seen waiting */
-	uint64_t tick_of_base, busy_of_base; /* ticks then, and the time in them */
+	int64_t cpu_base, delay_base;	      /* schedstat when it was last seen waiting */
+	uint64_t waits_of_base, busy_of_base; /* waits then, and the time in ticks */
 	unsigned runner_tries;
 	bool is_loop;		 /* it has been one: it is in the record */
 	uint64_t call_since;	 /* the call it was last looked at in ... */
@@ -204,7 +214,7 @@ void watch_loops(struct watch *);
 void watch_loop_put(struct watch *, struct watch_thread *);
 void watch_tick_event(struct watch *, struct watch_thread *, const struct arena_event *);
 void watch_loop_end_event(struct watch *, struct watch_thread *, const struct arena_event *);
-void watch_ready_event(struct watch_thread *, const struct arena_event *);
+void watch_ready_event(struct watch *, struct watch_thread *, const struct arena_event *);
 void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
 void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);
 
@@ -239,6 +249,21 @@ void watch_gc_look(struct watch_thread *, struct obs_sample *);
 /* Those that lie within the stall so far become its own; those before `before` are forgotten. */
 void watch_sampled_take(struct watch *, struct watch_loop *, struct watch_stall *);
 void watch_sampled_drop(struct watch_loop *, uint64_t before);
+
+/* watch_shared.c */
+/* When the tick under way of a thread began, 0: there is none. */
+uint64_t watch_tick_now(const struct watch_thread *);
+/* The loop that a thread's waits belong to: its own, or the one that it shares. */
+struct obs_loop *watch_loop_seen(struct watch_thread *);
+/* Notices that a thread shares its loop with others, or no longer does. */
+void watch_share(struct watch *, struct watch_thread *);
+/* One of those that share it waits. */
+bool watch_shared_asleep(const struct watch_thread *);
+/* Others than the thread wait on what it shares, or have its tick. */
+bool watch_shared_others(const struct watch_thread *);
+void watch_shared_forget(struct watch_proc *);
+/* The thread with that tid, NULL: it has no loop. */
+struct watch_thread *watch_loop_of_tid(struct watch *, struct watch_proc *, int tid);
 
 /* watch_runner.c */
 void watch_runner(struct watch *, struct watch_thread *loop);

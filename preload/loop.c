@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "instance.h"
 #include "lock.h"
 #include "loop.h"
 
@@ -18,11 +19,10 @@
 static void loop_end(struct self *s, uint64_t now)
 {
 	struct arena_thread *t = s->slot;
-	event_push(s, EV_LOOP_END, (enum hook)t->loop_hook, t->loop_first, now, t->loop_object,
-		   t->loop_waits);
-	if (s->loop_entry >= 0)
-		store(shim.proc->loop_fds[s->loop_entry], 0);
-	s->loop_entry = -1;
+	/* its waits, if they make it a loop */
+	uint32_t waits = t->lone_waits > t->set_waits ? 0 : t->loop_waits;
+	event_push(s, EV_LOOP_END, (enum hook)t->loop_hook, t->loop_first, now, t->loop_object, waits);
+	instance_abandon(s);
 	s->loop = s->long_tick = false;
 	store(t->tick_start, 0);
 	store(t->wait_until, 0);
@@ -36,33 +36,22 @@ static void loop_start(struct self *s, uint64_t object, enum hook hook)
 	struct arena_thread *t = s->slot;
 	store(t->loop_hook, hook);
 	store(t->loop_waits, 0);
+	store(t->lone_waits, 0);
+	store(t->set_waits, 0);
 	store(t->tick_start, 0);
 	release(t->loop_object, object);
 	s->loop = true;
 	s->long_tick = false;
 	s->other_waits = 0;
-	s->loop_entry = -1;
-	for (uint32_t i = 0; i < ARENA_LOOP_FDS && !(object & LOOP_POLLED); i++) {
-		int32_t free = 0;
-		if (__atomic_compare_exchange_n(&shim.proc->loop_fds[i], &free, (int32_t)object, false,
-						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-			s->loop_entry = (int)i;
-			break;
-		}
-	}
-}
-
-/* Another thread closed the descriptor: its entry is not ours any more. */
-static bool loop_closed(const struct self *s)
-{
-	return s->loop_entry >= 0 &&
-	       relaxed(shim.proc->loop_fds[s->loop_entry]) != (int32_t)s->slot->loop_object;
+	s->members = s->core = 0;
+	if (!(object & LOOP_POLLED))
+		instance_take(s, (int32_t)object);
 }
 
 /* Is a wait on this object one of the loop's? `mine`: it is on the loop's object. */
 static bool loop_decide(struct self *s, uint64_t object, bool mine, enum hook hook, uint64_t now)
 {
-	if (s->loop && loop_closed(s)) {
+	if (s->loop && instance_gone(s)) {
 		loop_end(s, now);
 		mine = false;
 	}
@@ -88,10 +77,12 @@ static bool loop_decide(struct self *s, uint64_t object, bool mine, enum hook ho
 static void tick_end(struct self *s, enum hook hook, uint64_t now)
 {
 	struct arena_thread *t = s->slot;
-	uint64_t start = t->tick_start;
+	uint32_t whose;
+	uint64_t start = instance_enter(s, &whose);
 	s->long_tick = false;
 	store(t->loop_last, now);
 	store(t->loop_waits, t->loop_waits + 1);
+	store(t->tick_start, 0);
 	if (!start)
 		return;
 	uint64_t tick = now > start ? now - start : 0;
@@ -102,11 +93,10 @@ static void tick_end(struct self *s, enum hook hook, uint64_t now)
 	if (tick > t->tick_max)
 		store(t->tick_max, tick);
 	if (tick >= shim.arena->threshold_ns) {
-		event_push(s, EV_TICK, hook, start, now, t->loop_object, hook);
+		event_push(s, EV_TICK, hook, start, now, t->loop_object, whose);
 		__atomic_fetch_add(&shim.arena->stalls, 1, __ATOMIC_RELEASE);
 		s->long_tick = true;
 	}
-	store(t->tick_start, 0);
 }
 
 /* When the wait ends at the latest, 0: never, or at once. */
@@ -144,56 +134,76 @@ void ready_epoll(struct call *c, int fd, uint64_t timeout, enum hook hook, uintp
 	ready_begin(c, s, object, s->slot->loop_object == object, (uint64_t)fd, timeout, hook, frame);
 }
 
-/* A wait on descriptors: with at least two it may be a loop's, with the loop's own member it is. */
-static void ready_set(struct call *c, uint32_t members, uint64_t lowest, bool mine, uint64_t timeout,
-		      enum hook hook, uintptr_t frame)
+/* The descriptors of a poll or select: how many (1 or more is all that matters), the lowest, and which,
+ * modulo 64. */
+struct set {
+	uint32_t members;
+	int lowest;
+	uint64_t mask;
+};
+
+/* Is this set one of the thread's loop that polls? Sets of a loop share members (design: nested waits); a
+ * single descriptor is the loop's if it is in all its sets, as a listening socket is: a call that polls the
+ * one socket that it talks on is none of the loop's. */
+static bool set_mine(const struct self *s, const struct set *set)
 {
+	if (!s->loop || s->epoch != shim.epoch || !(s->slot->loop_object & LOOP_POLLED))
+		return false;
+	return set->mask & (set->members < 2 ? s->core : s->members);
+}
+
+static void count(uint32_t *waits)
+{
+	store(*waits, *waits + 1);
+}
+
+static void ready_set(struct call *c, const struct set *set, uint64_t timeout, enum hook hook,
+		      uintptr_t frame)
+{
+	uint64_t lowest = (uint64_t)(set->lowest < 0 ? 0 : set->lowest);
+	bool mine = set_mine(&self, set);
 	c->self = NULL;
-	if (members < 2 && !mine) {
-		call_begin(c, members ? lowest : 0, hook, frame);
+	if (set->members < 2 && !mine) {
+		call_begin(c, lowest, hook, frame);
+		if (c->self && set->members)
+			count(&c->self->slot->lone_waits);
 		return;
 	}
 	struct self *s = self_get();
 	if (!s)
 		return;
 	ready_begin(c, s, (lowest + 1) | LOOP_POLLED, mine, lowest, timeout, hook, frame);
-}
-
-/* The member that a polled loop is known by, -1: there is no such loop. */
-static int loop_member(void)
-{
-	if (!self.loop || self.epoch != shim.epoch || !(self.slot->loop_object & LOOP_POLLED))
-		return -1;
-	return (int)(uint32_t)self.slot->loop_object - 1;
+	if (!c->ready)
+		return;
+	count(set->members < 2 ? &s->slot->lone_waits : &s->slot->set_waits);
+	s->members = set->mask;
+	s->core = s->core & set->mask ? s->core & set->mask : set->mask;
 }
 
 void ready_poll(struct call *c, const struct pollfd *p, nfds_t n, uint64_t timeout, enum hook hook,
 		uintptr_t frame)
 {
-	uint32_t members = 0;
-	int lowest = -1, other = -1, member = loop_member();
-	bool mine = false;
+	struct set set = {.lowest = -1};
+	int other = -1;
 	for (nfds_t i = 0; i < n; i++) {
 		int fd = p[i].fd;
 		if (fd < 0)
 			continue;
-		if (members == 0)
+		if (set.members == 0)
 			other = fd;
-		if (members < 2 && (members == 0 || fd != other))
-			members++;
-		if (lowest < 0 || fd < lowest)
-			lowest = fd;
-		mine |= fd == member;
+		if (set.members < 2 && (set.members == 0 || fd != other))
+			set.members++;
+		if (set.lowest < 0 || fd < set.lowest)
+			set.lowest = fd;
+		set.mask |= 1ull << (fd & 63);
 	}
-	ready_set(c, members, (uint64_t)(lowest < 0 ? 0 : lowest), mine, timeout, hook, frame);
+	ready_set(c, &set, timeout, hook, frame);
 }
 
 void ready_select(struct call *c, int n, fd_set *const sets[3], uint64_t timeout, enum hook hook,
 		  uintptr_t frame)
 {
-	uint32_t members = 0;
-	int lowest = -1, member = loop_member();
-	bool mine = false;
+	struct set set = {.lowest = -1};
 	/* the kernel reads whole words of the sets, n bits of them */
 	for (int base = 0; base < n; base += NFDBITS) {
 		unsigned long word = 0;
@@ -204,12 +214,12 @@ void ready_select(struct call *c, int n, fd_set *const sets[3], uint64_t timeout
 			word &= (1ul << (n - base)) - 1;
 		if (!word)
 			continue;
-		members += word & (word - 1) ? 2 : 1; /* one or more is all that matters */
-		if (lowest < 0)
-			lowest = base + __builtin_ctzl(word);
-		mine |= member >= base && member < base + NFDBITS && (word >> (member - base) & 1);
+		set.members += word & (word - 1) ? 2 : 1;
+		if (set.lowest < 0)
+			set.lowest = base + __builtin_ctzl(word);
+		set.mask |= word;
 	}
-	ready_set(c, members, (uint64_t)(lowest < 0 ? 0 : lowest), mine, timeout, hook, frame);
+	ready_set(c, &set, timeout, hook, frame);
 }
 
 void ready_end(struct call *c, int result, int error)
@@ -228,9 +238,13 @@ void ready_end(struct call *c, int result, int error)
 	if (!s->loop || t->loop_object != c->object)
 		return;
 	if (result < 0 && error == EBADF) {
+		if (s->loop_entry >= 0)
+			instance_close((uint32_t)s->loop_entry);
 		loop_end(s, now);
 		return;
 	}
+	if (c->before.what == NOW_READY)
+		return; /* a signal's handler waited within the wait, which goes on */
 	/* it was due then, whatever it found once it ran again; a stop ends it with EINTR */
 	if (deadline(c) && deadline(c) < now)
 		begin = deadline(c);
@@ -241,6 +255,8 @@ void ready_end(struct call *c, int result, int error)
 		event_push(s, EV_READY, c->hook, c->start, now, c->object, result > 0 ? (uint32_t)result : 0);
 	s->long_tick = false;
 	release(t->tick_start, begin);
+	if (!instance_leave(s))
+		store(t->tick_start, 0);
 }
 
 void call_begin(struct call *c, uint64_t object, enum hook hook, uintptr_t frame)
@@ -266,17 +282,32 @@ void call_end(struct call *c)
 		event_push(c->self, EV_CALL, c->hook, c->start, now, c->object, 0);
 }
 
+/* A loop that polls is over once it has closed all that it polled last: the next set is another's. */
+static void loop_close_polled(int fd)
+{
+	uint64_t bit = 1ull << (fd & 63);
+	self.core &= ~bit;
+	if (!(self.members & bit) || (self.members &= ~bit))
+		return;
+	struct self *s = self_get();
+	if (s && s->loop)
+		loop_end(s, clock_read());
+}
+
 void loop_close(int fd)
 {
 	if (!shim.arena || fd < 0)
 		return;
-	for (uint32_t i = 0; i < ARENA_LOOP_FDS; i++) {
+	if (self.loop && self.epoch == shim.epoch && self.slot->loop_object & LOOP_POLLED)
+		loop_close_polled(fd);
+	uint32_t high = relaxed(shim.proc->loop_fds_high);
+	for (uint32_t i = 0; i < high; i++) {
 		if (likely(relaxed(shim.proc->loop_fds[i]) != fd + 1))
 			continue;
 		struct self *s = self_get();
 		if (s && s->loop && s->loop_entry == (int)i)
 			loop_end(s, clock_read());
-		else if (s) /* its thread sees that the entry is gone, and so does the recorder */
-			store(shim.proc->loop_fds[i], 0);
+		if (s) /* any other thread sees that it is gone, and so does the recorder */
+			instance_close(i);
 	}
 }

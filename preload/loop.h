@@ -11,7 +11,6 @@
 
 #include "shim.h"
 
-#define LOOP_POLLED (1ull << 32) /* loop_object of poll and select */
 #define NO_DEADLINE UINT64_MAX
 
 struct call {

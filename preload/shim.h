@@ -80,9 +80,15 @@ struct self {
 
 	/* loop.c */
 	bool long_tick; /* the last tick was a stall: the wait's return is an event */
-	int loop_entry; /* in proc->loop_fds, -1: none */
 	uint64_t other; /* another wait object, and how often it was waited on in a row */
 	uint32_t other_waits;
+	/* of a loop that polls, by descriptor modulo 64: those in its last set, and those in all of them */
+	uint64_t members, core;
+
+	/* instance.c */
+	int loop_entry;	     /* in proc->loop_fds, -1: none */
+	uint32_t generation; /* of the instance there */
+	bool waiting;	     /* counted among its waiters */
 
 	/* the frame that set slot->now, to tell a handler's nested call from a stale state */
 	uintptr_t frame;

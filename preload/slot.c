@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 
+#include "instance.h"
 #include "lock.h"
 #include "original.h"
 #include "record/ring.h"
@@ -132,7 +133,7 @@ bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid)
 	p->parent_slot = parent ? (uint32_t)(parent - a->proc) + 1 : 0;
 	p->refusal = REFUSAL_NONE;
 	p->mark_first = relaxed(p->mark_head);
-	memset(p->loop_fds, 0, sizeof(p->loop_fds));
+	instances_clear(p);
 	for (uint32_t k = 0; k < ARENA_LOCKS; k++) {
 		struct arena_lock *l = &p->lock[k];
 		memset(l, 0, sizeof(*l));
@@ -161,7 +162,7 @@ struct arena_proc *proc_refuse(int32_t pid, enum refusal why, const char *file)
 	p->threads_refused = p->sems_lost = p->held_lost = p->parent_slot = 0;
 	p->refusal = why;
 	p->mark_first = relaxed(p->mark_head);
-	memset(p->loop_fds, 0, sizeof(p->loop_fds));
+	instances_clear(p);
 	memset(p->lock, 0, sizeof(p->lock));
 	image_name(p, file);
 	release(p->state, PROC_REFUSED);
@@ -291,8 +292,7 @@ void self_end(void)
 	gil_give_up(&self);
 	t->tick_start = 0;
 	t->wait_until = 0;
-	if (self.loop_entry >= 0)
-		store(shim.proc->loop_fds[self.loop_entry], 0);
+	instance_abandon(&self);
 	self.loop = false;
 	self.epoch = 0;
 	t->end = clock_read();

@@ -106,7 +106,7 @@ OUTLINE void tick_end(struct probe_thread *t, uint32_t index, uint64_t now)
 		t->tick_max = tick;
 	if (tick >= threshold_ns) {
 		EVENT_PUT(t, index, .kind = EV_TICK, .hook = t->call, .start = start, .time = now,
-			  .object = t->loop_object, .arg = t->call);
+			  .object = t->loop_object);
 		t->long_tick = 1;
 	}
 	t->tick_start = 0;

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC 0x6c6c617473796877ull /* "whystall" */
-#define ARENA_VERSION 4u
+#define ARENA_VERSION 5u
 #define ARENA_ENV "WHYSTALL_ARENA" /* "PID:FD": the recorder, and its descriptor of the arena */
 
 #define ARENA_PROCS 512u
@@ -28,12 +28,13 @@
 #define ARENA_LOCKS 4u	/* interpreter locks watched per process */
 #define ARENA_SEMS 2048u
 #define ARENA_HELD 4u
-#define ARENA_LOOP_FDS 16u
+#define ARENA_LOOP_FDS 64u
 #define ARENA_MARKS 64u /* of a process, until the recorder takes them; a power of two */
 
 /* EVENT(number, NAME, "name"): numbers are kept for ever; retire, never renumber. */
 #define ARENA_EVENTS(EVENT)                                                                                  \
-	EVENT(1, TICK, "tick")	 /* a tick >= threshold: start..time, object = wait object, arg = hook */    \
+	EVENT(1, TICK, "tick")	 /* a tick >= threshold: start..time, object = wait object, arg = tid of the \
+				    thread whose it was, 0: this one's */                                    \
 	EVENT(2, READY, "ready") /* the wait after such a tick returned: arg = how many were ready */        \
 	EVENT(3, WAIT, "wait") /* a loop thread waited for a lock: start..time, object, arg = owner's tid */ \
 	EVENT(4, HOLD, "hold") /* a lock was released while wanted: start (0: not seen)..time, object */     \
@@ -140,6 +141,23 @@ struct arena_mark {
 	char text[500];
 };
 
+/* An epoll instance that a loop waits on; its descriptor + 1 is in loop_fds at the same place. Where several
+ * threads wait on it, it is the loop (design: which threads are loops): a tick runs only while none of them
+ * waits, and belongs to the one that took the last events. One word, so that all of it changes at once. */
+struct arena_instance {
+	uint64_t state;
+};
+#define INSTANCE_WAITERS(state) ((uint32_t)(state)&0xfffu)
+#define INSTANCE_OWNER(state) ((uint32_t)((state) >> 12) & 0xfffu) /* slot + 1 of who left it last */
+/* How often the thread that came was another than the one that left; INSTANCE_SHARED stays */
+#define INSTANCE_TURNS(state) ((uint32_t)((state) >> 24) & 3u)
+#define INSTANCE_SHARED 2u
+#define INSTANCE_GENERATION(state) ((uint32_t)((state) >> 26) & 0x3fu) /* rises with every close */
+#define INSTANCE_SERIAL(state) ((uint32_t)((state) >> 32))	       /* rises with every change */
+#define INSTANCE_STATE(waiters, owner, turns, generation, serial)                  \
+	((uint64_t)(waiters) | (uint64_t)(owner) << 12 | (uint64_t)(turns) << 24 | \
+	 (uint64_t)((generation)&0x3fu) << 26 | (uint64_t)(uint32_t)(serial) << 32)
+
 struct arena_proc {
 	uint32_t state;	 /* enum arena_proc_state */
 	uint32_t serial; /* rises with every process in this slot; an exec starts a new one too */
@@ -152,7 +170,9 @@ struct arena_proc {
 	uint32_t sems_lost;		  /* the table below was full: takers not known */
 	uint32_t held_lost;		  /* a thread's `held` was full */
 	uint32_t parent_slot;		  /* arena_proc of the forking process + 1, 0: exec'd or the first */
+	uint32_t loop_fds_high;		  /* places used so far */
 	int32_t loop_fds[ARENA_LOOP_FDS]; /* epoll descriptors of loops + 1, so that close() finds them */
+	struct arena_instance instance[ARENA_LOOP_FDS];
 	uint32_t refusal; /* enum refusal: it went on (LIVE), or began (REFUSED), as a program without us */
 	struct arena_lock lock[ARENA_LOCKS];
 	struct arena_sem sem[ARENA_SEMS];
@@ -160,6 +180,8 @@ struct arena_proc {
 	uint32_t mark_head;  /* of the next one */
 	struct arena_mark mark[ARENA_MARKS];
 } __attribute__((aligned(4096)));
+
+#define LOOP_POLLED (1ull << 32)
 
 enum arena_thread_state { THREAD_FREE = 0, THREAD_CLAIMED, THREAD_LIVE, THREAD_ENDED };
 
@@ -183,10 +205,13 @@ struct arena_thread {
 	uint64_t now_object;
 
 	/* the loop that this thread runs, if it does */
-	uint64_t loop_object; /* epoll: descriptor + 1; poll, select: lowest descriptor + 1, bit 32 set; 0:
+	uint64_t loop_object; /* epoll: descriptor + 1; poll, select: lowest descriptor + 1 | LOOP_POLLED; 0:
 				 none */
 	uint32_t loop_hook;   /* enum hook of its waits */
 	uint32_t loop_waits;  /* waits on this object so far */
+	uint32_t loop_entry;  /* in loop_fds + 1, 0: none */
+	uint32_t lone_waits;  /* waits by poll or select on one descriptor, the loop's or not ... */
+	uint32_t set_waits;   /* ... and the loop's on several */
 	uint64_t tick_start;  /* of the tick under way, 0: in a wait, or no loop */
 	uint64_t ticks;
 	uint64_t tick_ns;    /* sum of ticks */

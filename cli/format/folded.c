@@ -34,7 +34,8 @@ static bool stall_add(void *closure, const struct verdict_process *p, const stru
 		      const struct verdict_stall *s)
 {
 	(void)p;
-	parts_walk(l, s, part_add, closure);
+	(void)l;
+	parts_walk(s, part_add, closure);
 	return true;
 }
 

@@ -135,6 +135,7 @@ static void loop_write(struct emit *j, const struct verdict_loop *l)
 	emit_object(j, NULL);
 	emit_integer(j, "tid", l->thread->tid);
 	emit_string(j, "thread", l->thread->name);
+	emit_integer(j, "threads", l->seen->threads);
 	emit_string(j, "wait", l->seen->wait);
 	emit_integer(j, "ticks", l->seen->ticks);
 	emit_seconds(j, "observed_s", l->observed_ns);
@@ -222,7 +223,8 @@ static void stall_fields(struct document *d, const struct verdict_loop *l, const
 {
 	struct emit *j = &d->emit;
 	emit_integer(j, "id", s->seen->id);
-	emit_integer(j, "tid", l->thread->tid);
+	emit_integer(j, "tid", s->thread->tid);
+	emit_integer(j, "loop_tid", l->thread->tid);
 	moment(d, "start_s", s->seen->start_ns);
 	emit_seconds(j, "duration_s", s->ns);
 	emit_bool(j, "ongoing", s->seen->ongoing);
@@ -331,7 +333,7 @@ static bool line_write(void *closure, const struct verdict_process *p, const str
 	emit_string(j, "started", d->seen->capture.started);
 	emit_integer(j, "pid", p->seen->pid);
 	json_command(j, p->seen->command);
-	emit_string(j, "thread", l->thread->name);
+	emit_string(j, "thread", s->thread->name);
 	stall_fields(d, l, s);
 	emit_close(j, '}');
 	putc('\n', j->out);

@@ -95,7 +95,7 @@ static void loop_write(const struct text *t, const struct verdict_process *p, co
 	fputs("\n**", t->out);
 	sentence(t->out, name_command(command, sizeof command, p->seen->command));
 	fprintf(t->out, "**, pid %d, loop in ", p->seen->pid);
-	code(t->out, name_thread(thread, sizeof thread, l->thread->name, l->thread->tid));
+	code(t->out, name_loop(thread, sizeof thread, l));
 	fprintf(t->out, ": %s, %s of %s (%s); p99 tick %s, longest %s.\n",
 		l->stall_count ? prose_count(count, sizeof count, l->stall_count, "stall") : "no stall",
 		time_format(stalled, sizeof stalled, l->stalled_ns),

@@ -224,6 +224,18 @@ char *name_thread(char *buf, size_t size, const char *name, int tid)
 	return buf;
 }
 
+char *name_loop(char *buf, size_t size, const struct verdict_loop *l)
+{
+	char first[PROSE_MAX], others[64];
+	name_thread(first, sizeof first, l->thread->name, l->thread->tid);
+	if (l->seen->threads < 2)
+		snprintf(buf, size, "%s", first);
+	else
+		snprintf(buf, size, "%s and %s", first,
+			 prose_count(others, sizeof others, (uint64_t)l->seen->threads - 1, "other thread"));
+	return buf;
+}
+
 char *name_state(char *buf, size_t size, enum thread_run run, const char *syscall, const char *target)
 {
 	char call[PROSE_MAX];

@@ -93,8 +93,9 @@ static bool stall_slices(void *closure, const struct verdict_process *p, const s
 	struct trace *t = closure;
 	const struct obs_hold *holds;
 	size_t n = stall_holds(t, s->seen, &holds);
-	int tid = l->thread->tid;
+	int tid = s->thread->tid;
 	(void)p;
+	(void)l;
 	slice_add(t, (struct slice){.tid = tid,
 				    .start_ns = s->seen->start_ns,
 				    .end_ns = s->seen->start_ns + s->ns,
@@ -248,8 +249,8 @@ static void flow_end(struct trace *t, const char *phase, int tid, uint64_t ns)
 }
 
 /* The first hold of each holder in a segment: of a convoy's hundreds one arrow each tells enough. */
-static void segment_flows(struct trace *t, const struct verdict_loop *l, const struct segment *s,
-			  const struct obs_hold *holds, size_t n)
+static void segment_flows(struct trace *t, int tid, const struct segment *s, const struct obs_hold *holds,
+			  size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct obs_hold *h = &holds[i];
@@ -257,7 +258,7 @@ static void segment_flows(struct trace *t, const struct verdict_loop *l, const s
 			 at = h->start_ns > s->start_ns ? h->start_ns : s->start_ns;
 		const struct obs_thread *holder = thread_of(t->seen, h->thread);
 		bool first = true;
-		if (!holder || holder->tid == l->thread->tid || h->lock != s->lock->id || at + 1 >= end ||
+		if (!holder || holder->tid == tid || h->lock != s->lock->id || at + 1 >= end ||
 		    at + 1 >= h->end_ns)
 			continue;
 		for (size_t k = 0; k < i && first; k++)
@@ -266,7 +267,7 @@ static void segment_flows(struct trace *t, const struct verdict_loop *l, const s
 			continue;
 		t->flows++;
 		flow_end(t, "s", holder->tid, at + 1);
-		flow_end(t, "f", l->thread->tid, at + 1);
+		flow_end(t, "f", tid, at + 1);
 	}
 }
 
@@ -277,9 +278,10 @@ static bool stall_flows(void *closure, const struct verdict_process *p, const st
 	const struct obs_hold *holds;
 	size_t n = stall_holds(t, s->seen, &holds);
 	(void)p;
+	(void)l;
 	for (size_t i = 0; i < s->segments.n; i++)
 		if (s->segments.at[i].lock)
-			segment_flows(t, l, &s->segments.at[i], holds, n);
+			segment_flows(t, s->thread->tid, &s->segments.at[i], holds, n);
 	return !ferror(t->emit.out);
 }
 

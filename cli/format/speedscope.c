@@ -107,11 +107,11 @@ static void profile_write(struct emit *j, const struct verdict *v, struct names 
 	emit_string(j, "unit", "seconds");
 	emit_array(j, "samples");
 	for (size_t i = 0; i < l->stalls.n && !ferror(j->out); i++)
-		parts_walk(l, &l->stalls.at[i], part_sample, &profile);
+		parts_walk(&l->stalls.at[i], part_sample, &profile);
 	emit_close(j, ']');
 	emit_array(j, "weights");
 	for (size_t i = 0; i < l->stalls.n && !ferror(j->out); i++)
-		parts_walk(l, &l->stalls.at[i], part_weight, &profile);
+		parts_walk(&l->stalls.at[i], part_weight, &profile);
 	emit_close(j, ']');
 	emit_integer(j, "startValue", 0);
 	emit_seconds(j, "endValue", (int64_t)profile.total_ns);
@@ -128,7 +128,7 @@ static int speedscope_write(FILE *out, const struct verdict *v, const struct for
 		for (size_t l = 0; l < v->processes.at[p].loops.n; l++) {
 			const struct verdict_loop *loop = &v->processes.at[p].loops.at[l];
 			for (size_t s = 0; s < loop->stalls.n; s++)
-				parts_walk(loop, &loop->stalls.at[s], part_name, &names);
+				parts_walk(&loop->stalls.at[s], part_name, &names);
 		}
 	emit_object(j, NULL);
 	emit_string(j, "$schema", "https://www.speedscope.app/file-format-schema.json");

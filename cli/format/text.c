@@ -106,7 +106,7 @@ static void healthy_write(const struct text *t, const struct verdict_loop *l, bo
 	char threshold[32], ticks[64], name[PROSE_MAX], longest[32];
 	time_format(threshold, sizeof(threshold), t->seen->capture.threshold_ns);
 	prose_count(ticks, sizeof(ticks), l->seen->ticks, "tick");
-	name_thread(name, sizeof(name), l->thread->name, l->thread->tid);
+	name_loop(name, sizeof(name), l);
 	text_say(t, 0, 0, "No stall of %s or more%s%s; the longest of %s took %s.", threshold,
 		 only ? "" : " in ", only ? "" : name, ticks,
 		 time_format(longest, sizeof(longest), l->max_ns));
@@ -130,8 +130,7 @@ static void loop_write(const struct text *t, const struct verdict_loop *l, bool 
 	char name[PROSE_MAX], stalled[256], ticks[64], p50[32], p99[32], max[32], threshold[32];
 	const struct verdict_stall *last = l->stalls.n ? &l->stalls.at[l->stalls.n - 1] : NULL;
 	text_paint(t, BOLD);
-	text_say(t, 0, 0, "The loop in %s stalled %s.",
-		 name_thread(name, sizeof(name), l->thread->name, l->thread->tid),
+	text_say(t, 0, 0, "The loop in %s stalled %s.", name_loop(name, sizeof(name), l),
 		 stalled_format(stalled, sizeof(stalled), &sum));
 	text_paint(t, PLAIN);
 	text_say(t, 0, 0, "%s: p50 %s, p99 %s, max %s (a stall: %s or more).",
@@ -146,7 +145,7 @@ static void loop_write(const struct text *t, const struct verdict_loop *l, bool 
 	const struct verdict_stall *worst = loop_worst(l);
 	if (worst && with_stall) {
 		putc('\n', t->out);
-		text_stall(t, l, worst, false);
+		text_stall(t, worst, false);
 	}
 }
 
@@ -429,7 +428,7 @@ static void one_write(const struct text *t)
 					continue;
 				head_write(t, process, t->options->prefix);
 				putc('\n', t->out);
-				text_stall(t, loop, &loop->stalls.at[s], true);
+				text_stall(t, &loop->stalls.at[s], true);
 			}
 		}
 	}

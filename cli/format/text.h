@@ -27,7 +27,7 @@ void text_say(const struct text *, int at, int indent, const char *format, ...)
 
 /* --- text_cause.c, text_stall.c, text_gil.c --- */
 void text_causes(const struct text *, const struct verdict_loop *);
-void text_stall(const struct text *, const struct verdict_loop *, const struct verdict_stall *, bool full);
+void text_stall(const struct text *, const struct verdict_stall *, bool full);
 void text_gil(const struct text *, const struct verdict_process *);
 
 /* --- text_check.c: what a check came to --- */
@@ -54,6 +54,8 @@ char *name_call(char *buf, size_t size, const char *syscall, const char *target)
 char *name_lock(char *buf, size_t size, const struct obs_lock *);
 /* A thread's name, or "thread 4711"; cleaned and short. */
 char *name_thread(char *buf, size_t size, const char *name, int tid);
+/* "server-0", or "server-0 and 3 other threads" that share it */
+char *name_loop(char *buf, size_t size, const struct verdict_loop *);
 /* "running", "blocked in recvfrom from 127.0.0.1:5432", "without a CPU"; "" if not known. */
 char *name_state(char *buf, size_t size, enum thread_run, const char *syscall, const char *target);
 /* The directory that all of the user's files are below, with its slash. malloced, or NULL. */

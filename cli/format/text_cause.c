@@ -35,13 +35,17 @@ static void where_write(FILE *out, const struct verdict_cause *c, const struct v
 	bool held = !strcmp(c->cause, "gil") || !strcmp(c->cause, "lock");
 	if (!c->culprit.tid)
 		return;
+	bool shared = loop->seen->threads > 1; /* then any of its threads may be the loop's own */
+	bool own = c->culprit.tid == loop->thread->tid || !held;
+	if (shared && held)
+		own = !c->hold_count;
 	fprintf(out, "in %s", name_thread(name, sizeof(name), c->culprit.thread, c->culprit.tid));
-	if (c->culprit.tid == loop->thread->tid)
-		fprintf(out, ", the loop itself");
+	if (own)
+		fputs(shared ? ", one of the loop's own" : ", the loop itself", out);
 	if (held && c->holder_threads > 1)
 		fprintf(out, " and %s",
 			prose_count(name, sizeof(name), c->holder_threads - 1, "other thread"));
-	bool lock = c->lock && !strcmp(c->cause, "lock"), own = c->culprit.tid == loop->thread->tid;
+	bool lock = c->lock && !strcmp(c->cause, "lock");
 	bool ends = lock && !own && c->lock->name && !strcmp(c->lock->name, LOCK_NAME_JOIN);
 	if (ends)
 		fputs(", whose end the loop waited for", out);

@@ -92,7 +92,7 @@ static void limit_write(const struct text *t, const struct outcome *o, const str
 			 mark ? ", in test " : "", mark ? mark : "");
 	}
 	if (o->loops > 1)
-		name_thread(loop, sizeof loop, limit->loop->thread->name, limit->loop->thread->tid);
+		name_loop(loop, sizeof loop, limit->loop);
 	text_paint(t, limit->broken ? RED : BOLD);
 	char pid[32] = "";
 	if (o->loops > 1)

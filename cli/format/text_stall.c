@@ -260,8 +260,7 @@ static void ready_write(FILE *out, const struct verdict_stall *stall)
 			seen->lost == 1 ? "was" : "were");
 }
 
-void text_stall(const struct text *t, const struct verdict_loop *loop, const struct verdict_stall *stall,
-		bool full)
+void text_stall(const struct text *t, const struct verdict_stall *stall, bool full)
 {
 	char moment[64], seconds[32], *end, name[PROSE_MAX];
 	size_t size, parts = 0;
@@ -277,7 +276,7 @@ void text_stall(const struct text *t, const struct verdict_loop *loop, const str
 	text_paint(t, BOLD);
 	if (full)
 		text_say(t, 0, 0, "Stall #%u of the loop in %s: %s, %s%s", stall->seen->id,
-			 name_thread(name, sizeof(name), loop->thread->name, loop->thread->tid), moment,
+			 name_thread(name, sizeof(name), stall->thread->name, stall->thread->tid), moment,
 			 seconds, end);
 	else
 		text_say(t, 0, 0, "Worst stall, #%u: %s, %s%s", stall->seen->id, moment, seconds, end);

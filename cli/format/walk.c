@@ -25,8 +25,7 @@ void stalls_walk(const struct verdict_process *p, stall_visitor *visit, void *cl
 	free(next);
 }
 
-void parts_walk(const struct verdict_loop *l, const struct verdict_stall *stall, part_visitor *visit,
-		void *closure)
+void parts_walk(const struct verdict_stall *stall, part_visitor *visit, void *closure)
 {
 	for (size_t i = 0; i < stall->segments.n; i++) {
 		const struct segment *s = &stall->segments.at[i];
@@ -38,8 +37,8 @@ void parts_walk(const struct verdict_loop *l, const struct verdict_stall *stall,
 			at += h->ns;
 		}
 		if (!s->holders.n)
-			visit(closure, &(struct blame_part){s->cause, l->thread->name, l->thread->tid, at,
-							    s->ns, s->stack, &s->culprit});
+			visit(closure, &(struct blame_part){s->cause, stall->thread->name, stall->thread->tid,
+							    at, s->ns, s->stack, &s->culprit});
 	}
 }
 

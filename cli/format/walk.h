@@ -24,7 +24,7 @@ struct blame_part {
 	const struct culprit *culprit;
 };
 typedef void part_visitor(void *closure, const struct blame_part *);
-void parts_walk(const struct verdict_loop *, const struct verdict_stall *, part_visitor *, void *closure);
+void parts_walk(const struct verdict_stall *, part_visitor *, void *closure);
 
 /* A frame in one line: "heavy_cpu_work (app.py:19)", "long_pow (python3.12)"; `line`: with the line number.
  * Returns buf. */

@@ -130,7 +130,8 @@ static void observations_make(struct scene *s)
 						     .gil_waited_ns = 10 * MS};
 	*vec_push(&o->threads) =
 		(struct obs_thread){.id = 3, .process = 2, .tid = 4733, .name = NULL, .cpu_ns = 3400 * MS};
-	*vec_push(&o->loops) = (struct obs_loop){.id = 1, .thread = 1, .wait = "epoll_wait", .ticks = 9812};
+	*vec_push(&o->loops) =
+		(struct obs_loop){.id = 1, .thread = 1, .threads = 1, .wait = "epoll_wait", .ticks = 9812};
 	*vec_push(&o->locks) = (struct obs_lock){
 		.id = 1, .process = 1, .kind = LOCK_GIL, .address = 0x7f001122, .name = "GIL"};
 }
@@ -142,12 +143,14 @@ static void stalls_make(struct scene *s, struct verdict_loop *loop, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		*vec_push(&o->stalls) = (struct obs_stall){.id = i + 1,
 							   .loop = 1,
+							   .thread = 1,
 							   .start_ns = T0 + 7412 * MS + i,
 							   .end_ns = T0 + 9252 * MS,
 							   .ready_after = 37};
 	for (unsigned i = 0; i < n; i++) {
 		struct verdict_stall *stall = vec_push(&loop->stalls);
 		stall->seen = &o->stalls.at[i];
+		stall->thread = loop->thread;
 		stall->ns = 1840 * MS - i % 1000 * MS;
 		struct segment *segment = vec_push(&stall->segments);
 		*segment = (struct segment){.cause = "gil",

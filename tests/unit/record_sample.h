@@ -49,8 +49,8 @@ static const struct obs_lock sample_locks[] = {
 	{2, 1, LOCK_SEM, 8, NULL},
 };
 static const struct obs_stall sample_stalls[] = {
-	{1, 1, 1010 * NS, 1012 * NS, false, false, false, 37, 0, 100, 200, 3, 50, 2},
-	{2, 1, 1020 * NS, 1021 * NS, true, true, true, -1, 9, -1, -1, -1, -1, -1},
+	{1, 1, 2, 1010 * NS, 1012 * NS, false, false, false, 37, 0, 100, 200, 3, 50, 2},
+	{2, 1, 1, 1020 * NS, 1021 * NS, true, true, true, -1, 9, -1, -1, -1, -1, -1},
 };
 static const struct obs_wait sample_waits[] = {
 	{1, WAIT_LOCK, 1010 * NS, 1011 * NS, 1, 2, true, NULL, NULL},
@@ -75,6 +75,7 @@ static inline struct obs_loop *sample_loop(void)
 {
 	static struct obs_loop l = {.id = 1,
 				    .thread = 1,
+				    .threads = 2,
 				    .wait = "epoll_wait",
 				    .ticks = 9812,
 				    .tick_ns = 5 * NS,
@@ -88,7 +89,8 @@ static inline struct obs_loop *sample_loop(void)
 
 static inline struct obs_sample sample_sample(uint32_t stack)
 {
-	return (struct obs_sample){1, 2, 1010 * NS + 5, RUN_BLOCKED, "futex", "x", stack, 7, 8, true, 9, COLLECTS_FULL, 10};
+	return (struct obs_sample){1, 2, 1010 * NS + 5, RUN_BLOCKED, "futex",	    "x", stack,
+				   7, 8, true,		9,	     COLLECTS_FULL, 10};
 }
 
 /* Puts all of it; the caller commits and closes. 0 or -errno. */

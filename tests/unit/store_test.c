@@ -105,7 +105,7 @@ static void assert_processes_threads_loops(void)
 	}
 	assert_int_equal(o.loops.n, 1);
 	struct obs_loop *a = &o.loops.at[0], *b = sample_loop();
-	assert_true(same(a->wait, b->wait) && a->id == 1 && a->thread == 1);
+	assert_true(same(a->wait, b->wait) && a->id == 1 && a->thread == 1 && a->threads == 2);
 	assert_memory_equal(&a->ticks, &b->ticks,
 			    offsetof(struct obs_loop, count) - offsetof(struct obs_loop, ticks));
 	assert_true(a->count[0] == 27 && a->count[31] == 3 && a->count[32] == 6 && a->count[200] == 9);
@@ -123,8 +123,8 @@ static void assert_stalls(void)
 	assert_int_equal(o.stalls.n, 2);
 	for (size_t i = 0; i < 2; i++) {
 		const struct obs_stall *a = &o.stalls.at[i], *b = &sample_stalls[i];
-		assert_true(a->id == b->id && a->loop == b->loop && a->start_ns == b->start_ns &&
-			    a->end_ns == b->end_ns);
+		assert_true(a->id == b->id && a->loop == b->loop && a->thread == b->thread &&
+			    a->start_ns == b->start_ns && a->end_ns == b->end_ns);
 		assert_true(a->ongoing == b->ongoing && a->began_before == b->began_before &&
 			    a->outside == b->outside);
 		assert_true(a->ready_after == b->ready_after && a->lost == b->lost);

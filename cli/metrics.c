@@ -215,12 +215,11 @@ static void culprit_add(struct metrics *m, const struct metrics_culprit *part)
 /* --- stalls --- */
 
 /* The longest of each series, with what it is mostly due to so far. */
-static void under_way_add(struct metrics *m, uint32_t series, const struct verdict_loop *l,
-			  const struct verdict_stall *stall)
+static void under_way_add(struct metrics *m, uint32_t series, const struct verdict_stall *stall)
 {
 	struct gathering g = {.series = series};
 	struct metrics_culprit *row = NULL;
-	parts_walk(l, stall, part_gather, &g);
+	parts_walk(stall, part_gather, &g);
 	parts_merge(&g.parts);
 	for (size_t i = 0; i < m->under_way.n && !row; i++)
 		if (m->under_way.at[i].series == series)
@@ -239,7 +238,7 @@ static void stalls_take(struct metrics *m, struct metrics_source *s, const struc
 	for (size_t i = 0; i < l->stalls.n; i++) {
 		const struct verdict_stall *stall = &l->stalls.at[i];
 		if (stall_under_way(v->seen, stall->seen)) {
-			under_way_add(m, s->series, l, stall);
+			under_way_add(m, s->series, stall);
 			continue;
 		}
 		s->sum[TOTAL_STALLS]++;
@@ -248,7 +247,7 @@ static void stalls_take(struct metrics *m, struct metrics_source *s, const struc
 			ticks_correct(s, stall->ns, 1);
 		g->series = s->series;
 		g->stall = stall->seen->id;
-		parts_walk(l, stall, part_gather, g);
+		parts_walk(stall, part_gather, g);
 	}
 	for (size_t i = 0; i < l->cuts.n; i++) {
 		const struct tick_cut *cut = &l->cuts.at[i];

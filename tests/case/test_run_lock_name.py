@@ -3,7 +3,9 @@
 
 import json
 
-from conftest import PROGRAMS
+import pytest
+
+from conftest import PROGRAMS, pythons
 
 PROGRAM = PROGRAMS / "lock_names.py"
 
@@ -23,8 +25,9 @@ def causes(document):
             if c["cause"] == "lock"}
 
 
-def test_every_lock_has_its_name_and_holder(python, run, report, tmp_path):
-    done = run(python, PROGRAM, tmp_path)
+@pytest.mark.parametrize("version", sorted(pythons()))
+def test_every_lock_has_its_name_and_holder(version, run, report, tmp_path):
+    done = run(pythons()[version], PROGRAM, tmp_path)
     assert done.returncode == 0, done.stderr
     expected = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(expected) > 18

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-HELD = 0.05
+HELD = 0.1
 cache_lock = threading.Lock()
 jobs = queue.Queue()
 NEW = sys.version_info >= (3, 13)  # SimpleQueue and Thread.join do not wait for a lock any more

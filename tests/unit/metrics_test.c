@@ -90,6 +90,7 @@ static void loop_step(struct growing *g, uint32_t loop, struct obs_loop *seen)
 	} else if (rand_r(&g->seed) % 2) {
 		*s = (struct obs_stall){.id = ++g->next_stall,
 					.loop = loop,
+					.thread = 10 + loop,
 					.start_ns = g->now - 30 * MS,
 					.ongoing = true,
 					.ready_after = -1,
@@ -294,6 +295,7 @@ static void test_few_series_whatever_happens(void **state)
 		/* the last function matters more than all others, and comes late */
 		struct obs_stall s = {.id = i + 1,
 				      .loop = 1 + i % 200,
+				      .thread = 11 + i % 200,
 				      .start_ns = g.now - (i % 100 == 99 ? 90 : 30) * MS,
 				      .ready_after = -1};
 		stall_put(&g, &s);

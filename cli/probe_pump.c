@@ -92,19 +92,23 @@ static void entries_adopt(struct probe *p)
 
 /* --- what each thread does now --- */
 
-static int tid_of(const struct probe *p, uint32_t proc, uint32_t ns_tid)
-{
-	for (uint32_t i = 0; ns_tid && i < p->arena->thread_high; i++)
-		if (p->threads[i].state == THREAD_LIVE && p->threads[i].proc == proc &&
-		    p->threads[i].ns_tid == ns_tid)
-			return (int)p->threads[i].tid;
-	return 0;
-}
+/* glibc's struct pthread, at which pthread_self() points, is no longer (nptl/descr.h): a futex in it is the
+ * tid that pthread_join waits for. */
+#define PTHREAD_BYTES 2304u
 
-/* A wait for a lock whose owner is known is one for a mutex. */
-static uint16_t wait_hook(uint32_t owner)
+/* Who has the lock: by the number that it bears itself, or the thread whose end is waited for. Our number, 0:
+ * not known. */
+static int owner_of(const struct probe *p, uint32_t proc, uint32_t ns_tid, uint64_t object)
 {
-	return owner ? HOOK_pthread_mutex_lock : HOOK_syscall;
+	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
+		const struct probe_thread *t = &p->threads[i];
+		if (!p->thread_mine[i] || t->proc != proc)
+			continue;
+		if ((ns_tid && t->ns_tid == ns_tid) ||
+		    (t->pthread && object >= t->pthread && object - t->pthread < PTHREAD_BYTES))
+			return (int)t->tid;
+	}
+	return 0;
 }
 
 static void now_copy(struct probe *p, const struct probe_thread *from, struct arena_thread *to)
@@ -119,9 +123,9 @@ static void now_copy(struct probe *p, const struct probe_thread *from, struct ar
 		if (tries == 15)
 			return;
 	}
-	int owner = t.now == NOW_LOCK ? tid_of(p, t.proc, t.now_owner) : 0;
+	int owner = t.now == NOW_LOCK ? owner_of(p, t.proc, t.now_owner, t.now_object) : 0;
 	to->now = t.now;
-	to->now_hook = t.now == NOW_LOCK ? wait_hook((uint32_t)owner) : probe_hook(t.nr);
+	to->now_hook = t.now == NOW_LOCK ? HOOK_syscall : probe_hook(t.nr);
 	to->now_owner = (uint32_t)owner;
 	to->now_since = t.now_since;
 	to->now_object = t.now_object;
@@ -168,16 +172,6 @@ static void event_push(struct probe *p, uint32_t thread, const struct arena_even
 		p->full = true;
 }
 
-static struct pump_lock *lock_find(struct probe *p, uint32_t proc, uint64_t object)
-{
-	for (uint32_t i = 0; i < PUMP_LOCKS; i++)
-		if (p->lock[i].object == object && p->lock[i].proc == proc)
-			return &p->lock[i];
-	struct pump_lock *l = &p->lock[p->lock_next++ % PUMP_LOCKS];
-	*l = (struct pump_lock){.proc = proc, .object = object, .hook = HOOK_syscall};
-	return l;
-}
-
 static struct arena_lock *gil_find(struct probe *p, uint32_t proc, uint64_t object)
 {
 	for (unsigned i = 0; i < ARENA_LOCKS && object; i++)
@@ -191,53 +185,41 @@ static void plain_event(struct probe *p, const struct probe_event *in)
 	struct arena_event e = in->e;
 	uint32_t proc = p->arena->thread[in->thread].proc;
 	if (e.kind == EV_WAIT) {
-		e.arg = (uint32_t)tid_of(p, proc, e.arg);
-		e.hook = wait_hook(e.arg);
-		if (!gil_find(p, proc, e.object))
-			lock_find(p, proc, e.object)->hook = e.hook;
+		e.arg = (uint32_t)owner_of(p, proc, e.arg, e.object);
+		e.hook = HOOK_syscall;
 	} else if (e.hook || e.kind == EV_CALL || e.kind == EV_TICK) {
 		e.hook = probe_hook(e.hook);
 	}
 	event_push(p, in->thread, &e);
 }
 
-/* The loop that waits for this lock now began to at ...; 0: none does. */
-static uint64_t wait_begin(const struct probe *p, uint32_t proc, uint64_t object)
+/* When the lock was last let go while somebody waited for it. */
+static uint64_t *released_of(struct probe *p, uint32_t proc, const struct arena_lock *gil)
 {
-	uint64_t earliest = 0;
-	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
-		const struct probe_thread *t = &p->threads[i];
-		if (t->state == THREAD_LIVE && t->proc == proc && t->loop_object &&
-		    t->wait_object == object && (!earliest || t->wait_start < earliest))
-			earliest = t->wait_start;
-	}
-	return earliest;
+	return &p->released[proc][gil - p->arena->proc[proc].lock];
 }
 
 static void wake_event(struct probe *p, const struct probe_event *in)
 {
 	const struct arena_thread *t = &p->arena->thread[in->thread];
 	struct arena_lock *gil = gil_find(p, t->proc, in->e.object);
-	struct arena_event e = {
-		.time = in->e.time, .object = in->e.object, .arg = (uint32_t)t->tid, .kind = EV_HOLD};
+	struct arena_event e = {.start = in->e.start,
+				.time = in->e.time,
+				.object = in->e.object,
+				.arg = (uint32_t)t->tid,
+				.kind = EV_HOLD,
+				.hook = HOOK_syscall};
 	if (gil && in->e.arg) { /* this thread has it now */
 		gil->holder = in->thread + 1;
 		gil->since = in->e.time;
 		return;
 	}
-	struct pump_lock *l = lock_find(p, t->proc, in->e.object);
-	uint64_t begin = wait_begin(p, t->proc, in->e.object);
-	if (gil && gil->holder == in->thread + 1 && gil->since)
-		e.start = gil->since;
-	else if (in->e.start)
-		e.start = in->e.start;
-	else if (begin && l->released > begin)
-		e.start = l->released;
-	e.hook = gil ? HOOK_pthread_cond_signal : l->hook;
-	l->released = in->e.time;
 	if (gil) {
+		if (gil->holder == in->thread + 1 && gil->since)
+			e.start = gil->since;
 		gil->holder = 0;
 		gil->since = 0;
+		*released_of(p, t->proc, gil) = in->e.time;
 	}
 	event_push(p, in->thread, &e);
 }
@@ -249,17 +231,15 @@ static void gil_event(struct probe *p, const struct probe_gil_event *in)
 	if (!gil || !in->holder.thread)
 		return;
 	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
-		if (p->threads[i].state != THREAD_LIVE || p->threads[i].proc != proc ||
+		if (!p->thread_mine[i] || p->threads[i].proc != proc ||
 		    p->arena->thread[i].pthread != in->holder.thread)
 			continue;
 		watch_holder_seen(p->watch, in->head.thread, i, in->head.e.time, &in->holder);
 		if (gil->holder == i + 1)
 			break;
-		struct pump_lock *l = lock_find(p, proc, in->head.e.object);
+		uint64_t released = *released_of(p, proc, gil);
 		gil->holder = i + 1;
-		gil->since = p->threads[i].gil_since;
-		if (!gil->since && l->released > in->head.e.start)
-			gil->since = l->released;
+		gil->since = released > in->head.e.start ? released : 0;
 		break;
 	}
 }

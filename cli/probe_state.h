@@ -10,15 +10,6 @@
 
 #include "probe.h"
 
-/* A lock of a process that loops waited for lately. */
-struct pump_lock {
-	uint32_t proc;
-	uint16_t hook; /* of the wait */
-	uint64_t object;
-	uint64_t released; /* last time */
-};
-#define PUMP_LOCKS 128u
-
 struct probe {
 	struct bpf_object *object;
 	struct bpf_link *links[16];
@@ -39,8 +30,7 @@ struct probe {
 	uint32_t thread_serial[ARENA_THREADS], proc_serial[ARENA_PROCS]; /* as last adopted; 0: never */
 	uint32_t thread_loop[ARENA_THREADS];				 /* its entry of loops + 1 */
 	bool thread_mine[ARENA_THREADS], proc_mine[ARENA_PROCS];	 /* in use: not in the free list */
-	struct pump_lock lock[PUMP_LOCKS];
-	uint32_t lock_next;
+	uint64_t released[ARENA_PROCS][ARENA_LOCKS];
 	bool full; /* some thread's ring of events is */
 };
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "format.h"
+#include "lock_kind.h"
 #include "store.h"
 #include "util.h"
 
@@ -147,8 +148,10 @@ int report_load(struct observations *seen, const char *record)
 {
 	char why[512] = "";
 	int err = store_load(seen, record, why, sizeof(why));
-	if (!err)
+	if (!err) {
+		lock_kinds_infer(seen);
 		return 0;
+	}
 	if (*why)
 		say("%s", why);
 	else

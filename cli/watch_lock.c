@@ -144,3 +144,9 @@ bool watch_lock_asked(const struct watch_thread *t, struct obs_wait *wait)
 	wait->self_owned = asked->nobody;
 	return true;
 }
+
+bool watch_lock_nobodys(const struct watch_thread *t, uint64_t since)
+{
+	struct obs_wait wait = {.start_ns = since};
+	return watch_lock_asked(t, &wait) && wait.self_owned;
+}

@@ -342,6 +342,6 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 	holder = watch_owner(w, t, &now);
 	if (holder)
 		look_thread(w, holder, s, true, true);
-	else if (watch_hook_class(now.hook) == HOOK_CLASS_FUTEX)
+	else if (watch_hook_class(now.hook) == HOOK_CLASS_FUTEX && !watch_lock_nobodys(t, now.since))
 		watch_crowd_look(w, t, s);
 }

@@ -409,12 +409,13 @@ void watch_thread_name(struct watch *w, struct watch_thread *t)
 	char name[256] = "", path[64], *comm = NULL;
 	struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot ? t->slot->pthread : 0};
 	bool found = t->proc->interp && !t->proc->ops->thread_name(t->proc->interp, key, name, sizeof name);
+	t->named = t->named || found;
 	t->name_tries = found ? NAME_TRIES : t->name_tries + 1;
 	/* a runtime gives its names some time after the thread's birth, and may change them */
 	t->next_name =
 		w->now + (found || t->name_tries >= NAME_TRIES ? 2 * NS : IDLE_POLL_NS << t->name_tries);
 	if (!found) {
-		if (t->seen.name && t->name_tries > 1)
+		if (t->seen.name && t->named)
 			return;
 		snprintf(path, sizeof path, "/proc/%d/task/%d/comm", t->proc->pid, t->seen.tid);
 		if (file_read(path, &comm, 64) > 0) {

@@ -11,7 +11,7 @@
 
 #define EARLY_MAX 256u
 
-static void sample_free(struct raw_sample *raw)
+static void sample_free(const struct raw_sample *raw)
 {
 	free(raw->frames);
 	free(raw->native);
@@ -26,29 +26,28 @@ void watch_holder_seen(struct watch *w, uint32_t loop, uint32_t holder, uint64_t
 	if (!t || !h || !t->loop || h == t || !h->proc->interp || t->loop->early.n >= EARLY_MAX ||
 	    h->proc->ops->stack_sampled(h->proc->interp, in, &stack) || !stack.n)
 		return;
-	struct raw_sample *raw = vec_push(&t->loop->early);
-	raw->seen = (struct obs_sample){.thread = h->seen.id,
-					.time_ns = time,
-					.run = RUN_RUNNING,
-					.cpu_ns = -1,
-					.delay_ns = -1,
-					.faults = -1};
-	raw->ops = h->proc->ops;
-	raw->frame_count = stack.n;
-	raw->frames = xcalloc((size_t)stack.n, sizeof *raw->frames);
-	memcpy(raw->frames, stack.at, (size_t)stack.n * sizeof *raw->frames);
+	struct raw_sample raw = {.seen = {.thread = h->seen.id,
+					  .time_ns = time,
+					  .run = RUN_RUNNING,
+					  .cpu_ns = -1,
+					  .delay_ns = -1,
+					  .faults = -1},
+				 .ops = h->proc->ops,
+				 .frame_count = stack.n};
+	raw.frames = xcalloc((size_t)stack.n, sizeof *raw.frames);
+	memcpy(raw.frames, stack.at, (size_t)stack.n * sizeof *raw.frames);
+	*vec_push(&t->loop->early) = raw;
 }
 
-void watch_sampled_take(struct watch *w, struct watch_loop *l, struct watch_stall *s)
+void watch_sampled_take(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
+	struct watch_loop *l = t->loop;
 	size_t kept = 0;
 	for (size_t i = 0; i < l->early.n; i++) {
 		struct raw_sample *raw = &l->early.at[i];
 		if (raw->seen.time_ns < s->seen.start_ns || raw->seen.time_ns > s->seen.end_ns) {
 			l->early.at[kept++] = *raw;
-			continue;
-		}
-		if (s->kept) {
+		} else if (s->kept) {
 			raw->seen.stall = s->seen.id;
 			writer_add_sample(w->writer, raw);
 		} else {

@@ -226,7 +226,7 @@ static void stall_finalize(struct watch *w, struct watch_thread *t, struct watch
 		if (s->seen.ready_after < 0 && t->live && now_read(t->slot, &now) && now.now == NOW_READY &&
 		    now.since == s->seen.end_ns)
 			s->seen.ready_after = 0; /* it sleeps: nothing was ready */
-		watch_sampled_take(w, t->loop, s);
+		watch_sampled_take(w, t, s);
 		stall_keep(w, t, s);
 		if (s->kept)
 			watch_stall_put(w, t, s);

@@ -96,7 +96,7 @@ struct watch_loop {
 	VEC(struct obs_wait) waits; /* of ticks not yet finished with; stall is 0 */
 	struct watch_stall now;	    /* the tick under way, if seen.start_ns */
 	VEC(struct watch_stall) ended;
-	VEC(struct raw_sample) early; /* what the probe saw, see watch_sampled.c */
+	VEC(struct raw_sample) early; /* see watch_sampled.c */
 	uint32_t stalls;
 	int64_t cpu_base, delay_base;	      /* schedstat when it was last seen waiting */
 	uint64_t waits_of_base, busy_of_base; /* waits then, and the time in ticks */
@@ -122,6 +122,7 @@ struct watch_thread {
 	struct obs_thread seen;
 	uint64_t next_name;
 	unsigned name_tries;
+	bool named; /* by its runtime */
 	int schedstat;
 	int stat;	/* + 1; 0: not open */
 	char run_state; /* "R", "S", "D", "T", "t" ... of /proc, as last read; 0: not known */
@@ -201,6 +202,8 @@ void watch_locks_forget(struct watch_proc *);
 void watch_lock_ask(struct watch *, struct watch_thread *loop, const struct now_copy *);
 /* Fills the lock and owner of a loop's wait from what was said of it. false: nothing was. */
 bool watch_lock_asked(const struct watch_thread *loop, struct obs_wait *);
+/* Is the wait since then known to be nobody's fault? */
+bool watch_lock_nobodys(const struct watch_thread *loop, uint64_t since);
 
 /* watch_event.c */
 uint32_t watch_lock_id(struct watch *, struct watch_proc *, uint64_t address, uint32_t hook);
@@ -246,8 +249,8 @@ void watch_quota_stall(struct watch_thread *loop, struct obs_stall *);
 void watch_gc_look(struct watch_thread *, struct obs_sample *);
 
 /* watch_sampled.c */
-/* Those that lie within the stall so far become its own; those before `before` are forgotten. */
-void watch_sampled_take(struct watch *, struct watch_loop *, struct watch_stall *);
+/* Those that lie within the stall, which has ended, become its own; those before `before` are forgotten. */
+void watch_sampled_take(struct watch *, struct watch_thread *loop, struct watch_stall *);
 void watch_sampled_drop(struct watch_loop *, uint64_t before);
 
 /* watch_shared.c */

@@ -27,7 +27,7 @@ OUTLINE int proc_new(uint32_t pid, uint32_t ppid, uint64_t now)
 	p->end = 0;
 	p->locks = 0;
 	for (int k = 0; k < PROBE_WANTED; k++)
-		p->wanted[k] = 0;
+		p->wanted[k].object = p->wanted[k].waiters = 0;
 	barrier_smp();
 	p->state = PROC_LIVE;
 	return (int)i;

@@ -27,7 +27,7 @@ enum {
 };
 #define OWNER_OFFSET 8
 #define WORD_WAITERS 2u	    /* a contended mutex's word */
-#define AGAIN_NS 1000000ull /* a wait for the same lock this soon after one is the same wait */
+#define AGAIN_NS 1000000ull /* of CPU time: a wait for the same lock this soon after one is the same wait */
 #define COND_BYTES 48u
 
 /* The interpreter's lock that a futex belongs to, + 1; 0: none. */
@@ -39,28 +39,34 @@ INLINE uint32_t lock_find(struct probe_proc *p, uint64_t address)
 	return 0;
 }
 
-INLINE bool wanted(struct probe_proc *p, uint64_t object)
+INLINE struct probe_wanted *wanted_find(struct probe_proc *p, uint64_t object)
 {
 	for (int i = 0; i < PROBE_WANTED; i++)
-		if (p->wanted[i] == object)
-			return true;
-	return false;
+		if (p->wanted[i].object == object)
+			return &p->wanted[i];
+	return NULL;
 }
 
-INLINE void wanted_add(struct probe_proc *p, uint64_t object)
+/* `since`: of the wait, which may be going on again. */
+OUTLINE void wanted_add(struct probe_proc *p, uint64_t object, uint64_t since)
 {
-	if (wanted(p, object))
-		return;
-	for (int i = 0; i < PROBE_WANTED; i++)
-		if (!__sync_val_compare_and_swap(&p->wanted[i], 0, object))
-			return;
+	struct probe_wanted *found = wanted_find(p, object);
+	if (!found) {
+		found = &p->wanted[p->wanted_next++ & (PROBE_WANTED - 1)];
+		found->object = object;
+		found->waiters = 0;
+		found->released = 0;
+	}
+	if (!found->waiters)
+		found->since = since;
+	__sync_fetch_and_add(&found->waiters, 1);
 }
 
-INLINE void wanted_drop(struct probe_proc *p, uint64_t object)
+OUTLINE void wanted_drop(struct probe_proc *p, uint64_t object)
 {
-	for (int i = 0; i < PROBE_WANTED; i++)
-		if (p->wanted[i] == object)
-			p->wanted[i] = 0;
+	struct probe_wanted *found = wanted_find(p, object);
+	if (found && found->waiters)
+		__sync_fetch_and_add(&found->waiters, -1);
 }
 
 /* A wait that had ended, but might have gone on, has ended. */
@@ -167,7 +173,8 @@ OUTLINE void wait_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 	uint32_t op = (uint32_t)regs->si & FUTEX_COMMAND, value = (uint32_t)regs->dx;
 	uint32_t lock = lock_find(p, address), owner = 0;
 	uint64_t object = lock ? p->lock[(lock - 1) & (PROBE_LOCKS - 1)].freed : address;
-	bool again = t->waiting == PROBE_WAITED && t->wait_object == object && now - t->wait_end < AGAIN_NS;
+	bool again = t->waiting == PROBE_WAITED && t->wait_object == object &&
+		     now - t->wait_end - (t->off_ns - t->wait_off_ns) < AGAIN_NS;
 	if (!again) {
 		wait_settle(t, index, now);
 		t->wait_start = now;
@@ -179,6 +186,8 @@ OUTLINE void wait_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 			t->lock_wait_start = now;
 	}
 	t->waiting = PROBE_WAITING;
+	if (lock)
+		t->gil_since = 0;
 	if (!t->loop_object)
 		return;
 	if (lock) {
@@ -194,7 +203,7 @@ OUTLINE void wait_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 	if (!again)
 		t->now_spare = owner;
 	now_set(t, NOW_LOCK, t->call, t->wait_start, object, t->now_spare);
-	wanted_add(p, object);
+	wanted_add(p, object, t->wait_start);
 }
 
 /* A wake: whoever issues it lets the lock go (or, for an interpreter's lock's other condition, has taken it).
@@ -205,6 +214,7 @@ OUTLINE void wake_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 	uint32_t lock = lock_find(p, address);
 	uint64_t object = address;
 	bool taken = false;
+	wait_settle(t, index, now);
 	if (lock) {
 		struct probe_lock *l = &p->lock[(lock - 1) & (PROBE_LOCKS - 1)];
 		taken = address >= l->taken && address < l->taken + COND_BYTES;
@@ -219,13 +229,19 @@ OUTLINE void wake_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 				t->lock_longest_ns = held;
 		}
 	}
-	if (wanted(p, object)) {
+	struct probe_wanted *w = wanted_find(p, object);
+	if (w && (w->waiters || lock)) {
+		uint64_t start = lock && !taken ? t->gil_since : 0;
+		if (!start && w->released > w->since)
+			start = w->released;
+		if (!taken)
+			w->released = now;
 		struct probe_event *out = event_begin(t, index);
 		if (!out)
 			return;
 		out->kind = PROBE_WAKE;
 		out->e.time = now;
-		out->e.start = lock && !taken ? t->gil_since : 0;
+		out->e.start = start;
 		out->e.object = object;
 		out->e.arg = taken;
 		out->e.kind = 0;
@@ -263,6 +279,7 @@ OUTLINE void futex_exit(struct probe_thread *t, uint32_t index, struct probe_pro
 {
 	t->waiting = PROBE_WAITED;
 	t->wait_end = now;
+	t->wait_off_ns = t->off_ns;
 	if (t->loop_object) {
 		now_set(t, NOW_RUNNING, 0, now, 0, 0);
 		wanted_drop(p, t->wait_object);

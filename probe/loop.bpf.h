@@ -291,6 +291,8 @@ OUTLINE void ready_exit(struct probe_thread *t, uint32_t index, long result, uin
 	}
 	t->long_tick = 0;
 	t->tick_start = begin;
+	if (t->on > begin && t->on - begin >= call_ns) /* it was due, and had no CPU */
+		EVENT_PUT(t, index, .kind = EV_RUNQUEUE, .start = begin, .time = t->on);
 }
 
 #endif

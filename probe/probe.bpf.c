@@ -119,6 +119,8 @@ INLINE void got_cpu(struct probe_thread *t, uint32_t index, uint64_t now)
 	bool told = t->loop_object && t->tick_start;
 	if (!t->off || t->off_how == PROBE_ON_CPU)
 		return;
+	t->off_ns += now - t->off;
+	t->on = now;
 	if (t->off_how == PROBE_BLOCKED && t->in_call)
 		t->blocked_ns += woken - t->off;
 	if (told && t->off_how == PROBE_STOPPED && woken - t->off >= call_ns)

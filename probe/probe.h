@@ -81,13 +81,22 @@ struct probe_frames_layout {
 	int32_t owner, shim_owner; /* frame's owner field, -1: none; from this value up it is no frame */
 };
 
+/* A lock that loops wait for, or waited for lately. */
+struct probe_wanted {
+	uint64_t object;
+	uint64_t since;	   /* the wait began */
+	uint64_t released; /* the latest time that somebody let it go */
+	uint32_t waiters, spare;
+};
+
 struct probe_proc {
 	uint32_t state, serial; /* enum arena_proc_state */
 	uint32_t pid, ppid;
-	uint32_t threads;	       /* living */
-	uint32_t no_room;	       /* threads that found no entry */
-	uint64_t start, end;	       /* end: of an orderly exit or an exec */
-	uint64_t wanted[PROBE_WANTED]; /* addresses that loops wait for now */
+	uint32_t threads;    /* living */
+	uint32_t no_room;    /* threads that found no entry */
+	uint64_t start, end; /* end: of an orderly exit or an exec */
+	struct probe_wanted wanted[PROBE_WANTED];
+	uint32_t wanted_next, spare0;
 	/* written by user space */
 	uint32_t locks; /* how many of `lock` are filled */
 	uint32_t spare;
@@ -130,6 +139,8 @@ struct probe_thread {
 	uint32_t off_how;    /* enum probe_off */
 	uint32_t wait_nr;
 	uint64_t gil_since;
+	uint64_t off_ns, wait_off_ns; /* all time without a CPU; the same when the latest wait ended */
+	uint64_t on;		      /* got the CPU */
 };
 
 enum probe_waiting { PROBE_NOT_WAITING = 0, PROBE_WAITING, PROBE_WAITED };

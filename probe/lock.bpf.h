@@ -28,7 +28,10 @@ enum {
 #define OWNER_OFFSET 8
 #define WORD_WAITERS 2u	    /* a contended mutex's word */
 #define AGAIN_NS 1000000ull /* of CPU time: a wait for the same lock this soon after one is the same wait */
-#define COND_BYTES 48u
+/* glibc's condition variable: those who signal it wake the futexes at its end (__g_signals,
+ * bits/thread-shared-types.h) */
+#define COND_BYTES 48ull
+#define COND_SIGNALS 40ull
 
 /* The interpreter's lock that a futex belongs to, + 1; 0: none. */
 INLINE uint32_t lock_find(struct probe_proc *p, uint64_t address)
@@ -214,13 +217,13 @@ OUTLINE void wake_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 	uint32_t lock = lock_find(p, address);
 	uint64_t object = address;
 	bool taken = false;
-	wait_settle(t, index, now);
 	if (lock) {
 		struct probe_lock *l = &p->lock[(lock - 1) & (PROBE_LOCKS - 1)];
-		taken = address >= l->taken && address < l->taken + COND_BYTES;
-		if (!taken && !(address >= l->freed && address < l->freed + COND_BYTES))
-			return; /* its mutex */
+		taken = address - l->taken - COND_SIGNALS < COND_BYTES - COND_SIGNALS;
+		if (!taken && address - l->freed - COND_SIGNALS >= COND_BYTES - COND_SIGNALS)
+			return; /* its mutex, or a waiter that leaves */
 		object = l->freed;
+		wait_settle(t, index, now);
 		if (!taken) {
 			uint64_t held = t->gil_since && t->gil_since < now ? now - t->gil_since : 0;
 			t->lock_holds++;

@@ -82,6 +82,7 @@ $(BUILD)/cli/probe.o: ALL_CFLAGS += -Wa,-I$(BUILD)
 
 $(BUILD)/cli/report_schema.o: doc/report.schema.json
 $(BUILD)/cli/dump_json.o: doc/dump.schema.json
+$(BUILD)/cli/doctor_text.o: doc/doctor.schema.json
 
 # A missing compiler or header is told before the first error message, with the line that installs it.
 HEADERS := bpf/libbpf.h elfutils/libdwfl.h gelf.h sqlite3.h jansson.h libiberty/demangle.h

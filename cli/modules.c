@@ -448,3 +448,38 @@ bool native_covers(struct native *n, uint64_t pc)
 			return true;
 	return false;
 }
+
+static bool section_exists(Elf *elf, const char *name)
+{
+	size_t names;
+	if (elf_getshdrstrndx(elf, &names))
+		return false;
+	for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section));) {
+		GElf_Shdr header;
+		const char *is =
+			gelf_getshdr(section, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
+		if (is && !strcmp(is, name) && header.sh_type != SHT_NOBITS)
+			return true;
+	}
+	return false;
+}
+
+int native_module(struct native *n, int i, struct native_module *out)
+{
+	struct module *m = n->modules;
+	const void *id;
+	for (; m && (i || !m->mapped || m->image); m = m->next)
+		i -= m->mapped && !m->image;
+	if (!m)
+		return -ENOENT;
+	*out = (struct native_module){.name = m->name, .path = m->path};
+	if (!m->elf)
+		return 0;
+	out->symbols = section_exists(m->elf, ".symtab");
+	out->debug = m->debug >= 0 || section_exists(m->elf, ".debug_info") ||
+		     section_exists(m->elf, ".zdebug_info");
+	ssize_t length = dwelf_elf_gnu_build_id(m->elf, &id);
+	for (ssize_t k = 0; k < length && k < 32; k++)
+		sprintf(out->build_id + 2 * k, "%02x", ((const unsigned char *)id)[k]);
+	return 0;
+}

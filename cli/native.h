@@ -59,6 +59,15 @@ int native_refresh(struct native *, pid_t pid);
 /* Is the address in code that is known: a module, or memory that a JIT compiler filled? If not, refresh. */
 bool native_covers(struct native *, uint64_t pc);
 
+/* The i-th file that the process runs code from. 0, -ENOENT: there are no more. */
+struct native_module {
+	const char *name, *path; /* as the target sees it */
+	bool symbols;		 /* not stripped */
+	bool debug;		 /* lines can be told: in the file, or in one of its own that is installed */
+	char build_id[65];	 /* hexadecimal, "": none */
+};
+int native_module(struct native *, int i, struct native_module *out);
+
 /* Return addresses of a sample, innermost first; pcs[0] is the rip itself. Returns how many (at least 1),
  * *cut says that the stack went on but could not be followed. Uses .eh_frame/.debug_frame, no frame pointers
  * needed. */

@@ -166,19 +166,27 @@ void privilege_explain(pid_t pid, const char *command, char *why, size_t size)
 
 /* --- the forms --- */
 
-static char *capability_list(const char *separator, size_t skip, bool upper)
+/* All of them, or those that are missing; `skip` characters of each name are left out. */
+static char *capability_list(const char *separator, size_t skip, bool upper, bool missing)
 {
-	char *list = xstrdup("");
+	char *list = NULL;
 	for (int i = 0; privilege_attach[i] >= 0; i++) {
 		char name[64], *longer;
+		if (missing && (privilege_has(privilege_attach[i]) || privilege_has(CAP_SYS_ADMIN)))
+			continue;
 		snprintf(name, sizeof(name), "%s", privilege_name(privilege_attach[i]) + skip);
 		for (char *c = name; upper && *c; c++)
 			*c = *c >= 'a' && *c <= 'z' ? (char)(*c - 32) : *c;
-		longer = xprintf("%s%s%s", list, i ? separator : "", name);
+		longer = xprintf("%s%s%s", list ? list : "", list ? separator : "", name);
 		free(list);
 		list = longer;
 	}
 	return list;
+}
+
+char *privilege_missing(void)
+{
+	return capability_list(", ", 0, true, true);
 }
 
 /* One that exists, whose members an administrator already lets read logs. */
@@ -200,16 +208,20 @@ char *privilege_form(enum privilege_form form)
 	char *list, *text;
 	switch (form) {
 	case PRIVILEGE_FILE:
-		list = capability_list(",", 0, false);
-		text = xprintf("sudo chgrp %s %s && sudo chmod 750 %s &&\nsudo setcap %s=ep \\\n%s\n",
+		list = capability_list(",", 0, false, false);
+		text = xprintf("sudo chgrp %s %s &&\nsudo chmod 750 %s &&\nsudo setcap %s=ep \\\n%s\n",
 			       group_name(), path, path, list, path);
 		break;
 	case PRIVILEGE_SYSTEMD:
-		list = capability_list(" ", 0, true);
+		list = capability_list(" ", 0, true, false);
 		text = xprintf("AmbientCapabilities=%s\nCapabilityBoundingSet=%s\n", list, list);
 		break;
+	case PRIVILEGE_DOCKER:
+		list = capability_list(" --cap-add=", 4, true, false);
+		text = xprintf("docker run --pid=host --cap-add=%s IMAGE\n", list);
+		break;
 	default:
-		list = capability_list(", ", 4, true);
+		list = capability_list(", ", 4, true, false);
 		text = xprintf("hostPID: true    # of the pod, or shareProcessNamespace: true\n"
 			       "securityContext: {runAsUser: 0, capabilities: {add: [%s]}}\n",
 			       list);

@@ -26,6 +26,7 @@ enum privilege_form {
 	PRIVILEGE_FILE,	      /* one shell command: the program's file, for a group only */
 	PRIVILEGE_SYSTEMD,    /* lines of a unit's [Service] */
 	PRIVILEGE_KUBERNETES, /* lines of a container's spec */
+	PRIVILEGE_DOCKER,     /* one shell command */
 	PRIVILEGE_FORMS
 };
 /* Complete, lines ended by newlines. malloced. */
@@ -33,5 +34,7 @@ char *privilege_form(enum privilege_form);
 /* What has to be in our effective set for attach: CAP_... ended by -1, and the name of one ("cap_bpf"). */
 extern const int privilege_attach[];
 const char *privilege_name(int capability);
+/* "CAP_BPF, CAP_PERFMON": which of them are missing. malloced; NULL: none. */
+char *privilege_missing(void);
 
 #endif

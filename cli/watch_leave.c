@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shim.h"
 #include "watch_state.h"
 
 #define MAPS_MAX (8u << 20)
@@ -16,27 +17,13 @@
 #define LEAVE_EVERY_NS 50000000ull
 #define SHIM_COMES_NS (2 * NS) /* a program that takes the shim has it after this long */
 
-static const char *const reasons[REFUSALS] = {
-	[REFUSAL_NONE] = "the shim did not come up in it",
-	[REFUSAL_STATIC] = "it is statically linked",
-	[REFUSAL_WORD_SIZE] = "it is built for another word size or machine",
-	[REFUSAL_LIBC] = "its C library is not glibc",
-	[REFUSAL_SETUID] = "it is setuid or setgid",
-	[REFUSAL_UNREADABLE] = "it may be executed but not read",
-	[REFUSAL_ASAN] = "its AddressSanitizer must be loaded before anything else",
-	[REFUSAL_FORMAT] = "it is no program that ld.so loads",
-	[REFUSAL_SHIM] = "libwhystall.so cannot be opened by it (another root directory or user)",
-	[REFUSAL_OFF] = "the shim was off in the process that started it",
-};
-
 static const char *note_of(enum refusal why, bool went_on)
 {
 	char note[256];
-	const char *reason = why < REFUSALS && reasons[why] ? reasons[why] : reasons[REFUSAL_NONE];
 	snprintf(note, sizeof note, "%s: %s.",
 		 went_on ? "It went on as a program that could not be recorded"
 			 : "It ran as without whystall and could not be recorded",
-		 reason);
+		 shim_refusal(why));
 	return intern(note);
 }
 

@@ -19,6 +19,7 @@
 #include "../listen.h"
 #include "../recording.h"
 #include "../report.h"
+#include "../shim.h"
 #include "../terminal.h"
 
 #define FDS_MAX 256
@@ -27,33 +28,6 @@ static struct recording recording = {.options = {.threshold_ns = 20000000, .nati
 static uint64_t duration_ns;
 static long rate = 200;
 static bool threshold_given, rate_given;
-
-/* The shim beside this program, or where `make install` puts it. 0 or -errno. */
-static int shim_find(char *buf, size_t size)
-{
-	static const char *const places[] = {"libwhystall.so", "../lib/whystall/libwhystall.so"};
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-	if (n < 0)
-		return -errno;
-	self[n] = 0;
-	*strrchr(self, '/') = 0;
-	for (size_t i = 0; i < LENGTH(places); i++) {
-		char path[PATH_MAX * 2], real[PATH_MAX];
-		snprintf(path, sizeof path, "%s/%s", self, places[i]);
-		if (!realpath(path, real))
-			continue;
-		snprintf(buf, size, "%s", real);
-		if (strpbrk(real, " :$")) { /* they part LD_PRELOAD: a name without them */
-			int fd = open(real, O_RDONLY | O_CLOEXEC);
-			if (fd < 0)
-				return -errno;
-			snprintf(buf, size, "/proc/%d/fd/%d", (int)getpid(), fd);
-		}
-		return 0;
-	}
-	return -ENOENT;
-}
 
 /* The shim's environment: LD_PRELOAD and where the arena is. */
 static void variables_make(const char *shim, char variables[2][PATH_MAX * 2])

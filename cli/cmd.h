@@ -33,6 +33,8 @@ struct command {
 	const struct option_row *options;  /* ends with a row without name */
 	int (*run)(int argc, char **argv); /* what is left after the options; returns the exit status */
 	bool stops; /* options end at the first word that is none: the rest is another's command line */
+	/* capabilities that the program's file may lend it (privilege.h), ended by -1; NULL: none */
+	const int *capabilities;
 	const char *examples; /* for the help and the man page: lines, each ended by a newline; may be NULL */
 };
 

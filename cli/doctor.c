@@ -107,7 +107,11 @@ static void attach_examine(struct doctor *d)
 {
 	char why[512] = "";
 	struct proc_status self;
-	if (!probe_check(why, sizeof(why))) {
+	int loud = verbosity;
+	verbosity = loud < 0 ? loud : 0; /* libbpf would explain itself at length */
+	int e = probe_check(why, sizeof(why));
+	verbosity = loud;
+	if (!e) {
 		doctor_find(d, "attach", DOCTOR_OK, NULL, NULL);
 		return;
 	}
@@ -115,8 +119,9 @@ static void attach_examine(struct doctor *d)
 	proc_status(getpid(), 0, &self);
 	if (missing) {
 		doctor_find(d, "attach", DOCTOR_NO,
-			    xprintf("needs %s, which run does not; sudo, or%s", missing,
-				    in_container() ? "" : " for the members of a group:"),
+			    xprintf("needs %s (run does not): %s", missing,
+				    in_container() ? "start the container with"
+						   : "sudo, or, for the members of a group"),
 			    attach_fix());
 	} else if (locked_down()) {
 		doctor_find(

@@ -82,7 +82,8 @@ int doctor_text(FILE *out, const struct doctor *d, int columns, bool forms)
 	}
 	if (forms) {
 		char *systemd = privilege_form(PRIVILEGE_SYSTEMD),
-		     *pod = privilege_form(PRIVILEGE_KUBERNETES), *file = privilege_form(PRIVILEGE_FILE);
+		     *pod = privilege_form(PRIVILEGE_KUBERNETES), *file = privilege_form(PRIVILEGE_FILE),
+		     *docker = privilege_form(PRIVILEGE_DOCKER);
 		fputs("\nTo let a group's members attach:\n", out);
 		lines_write(out, NAME, file);
 		fputs("a systemd service, in [Service]:\n", out);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "help.h"
+#include "privilege.h"
 #include "util.h"
 
 /* The status, unless stdout could not take what was written to it. */
@@ -54,5 +55,6 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	if (first == -2)
 		return output_check(EXIT_FINE);
+	privilege_keep(command->capabilities);
 	return output_check(command->run(argc - 1 - first, argv + 1 + first));
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proc.h"
@@ -31,6 +32,8 @@
 #endif
 
 const int privilege_attach[] = {CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, -1};
+
+const int privilege_dump[] = {CAP_PERFMON, CAP_SYS_PTRACE, -1};
 
 static const struct {
 	int number;
@@ -60,6 +63,24 @@ bool privilege_has(int capability)
 bool privilege_borrowed(void)
 {
 	return getauxval(AT_SECURE) != 0;
+}
+
+void privilege_keep(const int *capabilities)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+	struct proc_status self;
+	if (!privilege_borrowed() || proc_status(getpid(), 0, &self))
+		return;
+	for (int i = 0; capabilities && capabilities[i] >= 0; i++)
+		if (self.permitted >> capabilities[i] & 1)
+			data[capabilities[i] / 32].permitted |= 1u << capabilities[i] % 32;
+	for (int i = 0; i < 2; i++)
+		data[i].effective = data[i].permitted;
+	if (syscall(SYS_capset, &head, data)) {
+		say("cannot give up capabilities: %s", strerror(errno));
+		exit(EXIT_BROKEN);
+	}
 }
 
 /* Nobody but root owns the files of a process that does not let itself be looked into; its directory stays

@@ -16,6 +16,10 @@ bool privilege_borrowed(void);
  * a sentence. What is asked may change meanwhile: ask again before anything read is shown. */
 bool caller_may_trace(pid_t pid, char *why, size_t size);
 
+/* Gives up all borrowed capabilities but these (ended by -1; NULL: none at all). Called before a command does
+ * anything. */
+void privilege_keep(const int *capabilities);
+
 /* The kernel refuses to let us read process pid: which rule it is, and the command that helps. Sentences. */
 void privilege_explain(pid_t pid, const char *command, char *why, size_t size);
 
@@ -33,6 +37,7 @@ enum privilege_form {
 char *privilege_form(enum privilege_form);
 /* What has to be in our effective set for attach: CAP_... ended by -1, and the name of one ("cap_bpf"). */
 extern const int privilege_attach[];
+extern const int privilege_dump[]; /* what dump can make use of */
 const char *privilege_name(int capability);
 /* "CAP_BPF, CAP_PERFMON": which of them are missing. malloced; NULL: none. */
 char *privilege_missing(void);

@@ -16,6 +16,7 @@
 
 #include "../cmd.h"
 #include "../format.h"
+#include "../privilege.h"
 #include "../probe.h"
 #include "../listen.h"
 #include "../recording.h"
@@ -246,6 +247,7 @@ static const struct command attach = {
 	.order = 20,
 	.options = attach_options,
 	.run = attach_run,
+	.capabilities = privilege_attach,
 	.examples = "sudo whystall attach 4711\nsudo whystall attach -d 30s -f json $(pgrep -f gunicorn)\n",
 };
 PART(cmd, command, attach);

@@ -11,6 +11,7 @@
 
 #include "../cmd.h"
 #include "../doctor.h"
+#include "../privilege.h"
 
 static bool json, schema;
 
@@ -72,6 +73,7 @@ static const struct command doctor = {
 	.order = 90,
 	.options = doctor_options,
 	.run = doctor_run,
+	.capabilities = privilege_attach,
 	.examples = "whystall doctor\nwhystall doctor 4711\n",
 };
 PART(cmd, command, doctor);

@@ -12,6 +12,7 @@
 
 #include "../cmd.h"
 #include "../dump.h"
+#include "../privilege.h"
 
 static const char *format = "text", *output;
 static bool native = true, full, schema;
@@ -105,6 +106,7 @@ static const struct command dump = {
 	.order = 25,
 	.options = dump_options,
 	.run = dump_run,
+	.capabilities = privilege_dump,
 	.examples = "whystall dump 4711\nwhystall dump -f json 4711\n",
 };
 PART(cmd, command, dump);

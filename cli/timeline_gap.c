@@ -20,6 +20,8 @@ enum doing { DOING_WORK, DOING_FAULT, DOING_COLLECT, DOING_CALL, DOING_STOP };
 
 struct look {
 	const struct obs_sample *seen;
+	uint64_t time;
+	bool counts; /* it read no more than the kernel's counts, so it found what its neighbour did */
 	enum doing doing;
 };
 typedef VEC(struct look) looks_t;
@@ -53,17 +55,9 @@ static bool faults_rise(const struct obs_sample *a, const struct obs_sample *b)
 	return a->faults >= 0 && b->faults > a->faults;
 }
 
-/* The last one, when the stall was over, read only the counts. */
-static bool counts_only(const struct gap *g, const struct obs_sample *s)
-{
-	return !s->stack && s->time_ns == g->judge->stall->end_ns;
-}
-
 static enum doing doing_of(const struct gap *g, size_t i)
 {
 	const struct obs_sample *s = g->looks.at[i].seen;
-	if (i && counts_only(g, s))
-		return g->looks.at[i - 1].doing;
 	bool before = i > 0 && faults_rise(g->looks.at[i - 1].seen, s);
 	bool after = i + 1 < g->looks.n && faults_rise(s, g->looks.at[i + 1].seen);
 	if (s->run == RUN_BLOCKED && s->syscall)
@@ -75,20 +69,49 @@ static enum doing doing_of(const struct gap *g, size_t i)
 	return s->run == RUN_FAULTING || before || after ? DOING_FAULT : DOING_WORK;
 }
 
+/* The wait that the gap ends with: what a look into it counts was there when it began, for the thread sleeps.
+ */
+static bool wait_follows(const struct gap *g, const struct obs_sample *s)
+{
+	const struct judge *j = g->judge;
+	for (size_t i = 0; i < j->wait_count; i++)
+		if (j->waits[i].start_ns == g->end && j->waits[i].end_ns >= s->time_ns)
+			return s->run == RUN_BLOCKED || s->run == RUN_STOPPED;
+	return false;
+}
+
+static void look_add(struct gap *g, const struct obs_sample *s)
+{
+	struct look *look = vec_push(&g->looks);
+	look->seen = s;
+	look->time = s->time_ns < g->end ? s->time_ns : g->end;
+	look->counts = look->time == g->end || (s->time_ns == g->start && !s->stack);
+}
+
 static void looks_collect(struct gap *g)
 {
 	const struct judge *j = g->judge;
-	for (size_t i = 0; i < j->sample_count; i++)
-		if (j->samples[i].thread == j->loop_thread && j->samples[i].time_ns >= g->start &&
-		    j->samples[i].time_ns <= g->end)
-			vec_push(&g->looks)->seen = &j->samples[i];
-	for (size_t i = 0; i < g->looks.n; i++)
-		g->looks.at[i].doing = doing_of(g, i);
+	bool after = false;
+	for (size_t i = 0; i < j->sample_count && !after; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		if (s->thread != j->loop_thread || s->time_ns < g->start)
+			continue;
+		after = s->time_ns > g->end;
+		if (!after || wait_follows(g, s))
+			look_add(g, s);
+	}
+	looks_t *l = &g->looks;
+	for (size_t i = 0; i < l->n; i++)
+		l->at[i].doing = l->at[i].counts ? DOING_WORK : doing_of(g, i);
+	if (l->n > 1 && l->at[0].counts)
+		l->at[0].doing = l->at[1].doing;
+	if (l->n > 1 && l->at[l->n - 1].counts)
+		l->at[l->n - 1].doing = l->at[l->n - 2].doing;
 }
 
-static uint64_t middle(const struct obs_sample *a, const struct obs_sample *b)
+static uint64_t middle(const struct look *a, const struct look *b)
 {
-	return a->time_ns + (b->time_ns - a->time_ns) / 2;
+	return a->time + (b->time - a->time) / 2;
 }
 
 /* What the counts say of [start, end], by the looks one after the other whose middle lies in it. */
@@ -98,13 +121,12 @@ static struct shares shares_count(const struct gap *g, uint64_t start, uint64_t 
 	int64_t fault = 0;
 	for (size_t i = 1; i < g->looks.n; i++) {
 		const struct look *a = &g->looks.at[i - 1], *b = &g->looks.at[i];
-		uint64_t at = middle(a->seen, b->seen);
+		uint64_t at = middle(a, b);
 		if (at < start || at >= end || a->doing >= DOING_CALL || b->doing >= DOING_CALL ||
 		    a->seen->cpu_ns < 0 || b->seen->cpu_ns < a->seen->cpu_ns ||
 		    b->seen->delay_ns < a->seen->delay_ns)
 			continue;
-		uint64_t time = b->seen->time_ns - a->seen->time_ns,
-			 cpu = (uint64_t)(b->seen->cpu_ns - a->seen->cpu_ns),
+		uint64_t time = b->time - a->time, cpu = (uint64_t)(b->seen->cpu_ns - a->seen->cpu_ns),
 			 delay = (uint64_t)(b->seen->delay_ns - a->seen->delay_ns);
 		sum.seen += time;
 		sum.cpu += cpu;
@@ -145,7 +167,9 @@ static void busy_add(const struct gap *g, spans_t *out, uint64_t start, uint64_t
 		return;
 	}
 	double seen = (double)s.seen;
-	uint64_t delay = s.delay < SLACK_NS ? 0 : s.delay > s.seen ? s.seen : s.delay;
+	/* the delay in getting a CPU before a wake-up may be counted in it */
+	uint64_t most = s.cpu < s.seen ? s.seen - s.cpu : 0;
+	uint64_t delay = s.delay < SLACK_NS ? 0 : s.delay > most ? most : s.delay;
 	uint64_t fault = s.fault < SLACK_NS ? 0 : s.fault > s.seen - delay ? s.seen - delay : s.fault;
 	bool all = s.cpu + delay + fault + COUNTED_EVERY_NS + s.seen / 20 >= s.seen;
 	uint64_t ran = (uint64_t)((double)(all ? s.seen - delay - fault : s.cpu) / seen * (double)length);
@@ -193,7 +217,7 @@ static void parts_add(const struct gap *g, spans_t *out)
 		const struct look *a = &g->looks.at[i - 1], *b = &g->looks.at[i];
 		if (looks_join(a, b))
 			continue;
-		uint64_t to = middle(a->seen, b->seen);
+		uint64_t to = middle(a, b);
 		part_add(g, out, at, to, a);
 		at = to;
 	}

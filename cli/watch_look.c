@@ -18,6 +18,7 @@
 #define PERF_HZ 400u
 #define PERF_FRESH_NS 12000000ull /* a native sample this old goes with the frames read now */
 #define PROVISIONAL_MAX 2048u
+#define BASE_AWAY_NS 500000u
 #define WAITERS_MAX 8u /* looked at per look */
 
 int schedstat_read(struct watch_thread *t, int64_t *cpu, int64_t *delay)
@@ -254,6 +255,20 @@ static void frame_text(const struct watch_thread *t, char *buf, size_t size)
 		snprintf(buf, size, "%s %s:%d", f->function, file ? file : "?", f->line);
 	else
 		snprintf(buf, size, "%s", t->seen.name ? t->seen.name : "a thread");
+}
+
+void watch_look_base(struct watch *w, struct watch_thread *t, struct watch_stall *s)
+{
+	const struct watch_loop *l = t->loop;
+	struct raw_sample raw = {.seen = {.thread = t->seen.id,
+					  .time_ns = s->seen.start_ns,
+					  .run = RUN_RUNNING,
+					  .cpu_ns = l->cpu_base,
+					  .delay_ns = l->delay_base,
+					  .faults = -1}};
+	/* what it did in other ticks since is counted too */
+	if (l->cpu_base >= 0 && LOAD(t->slot->tick_ns) - l->busy_of_base < BASE_AWAY_NS)
+		look_put(w, s, &raw);
 }
 
 void watch_look_counts(struct watch *w, struct watch_thread *t, struct watch_stall *s)

@@ -69,6 +69,7 @@ static void stop_close(struct watch_loop *l, uint64_t end)
 		*vec_push(&l->waits) =
 			(struct obs_wait){.what = WAIT_STOPPED, .start_ns = l->stop_since, .end_ns = end};
 	l->stop_since = 0;
+	l->stop_shown = false;
 }
 
 bool watch_stop_look(struct watch *w, struct watch_thread *t, uint64_t tick)
@@ -86,9 +87,10 @@ bool watch_stop_look(struct watch *w, struct watch_thread *t, uint64_t tick)
 		watch_stop_end(t, w->now);
 	if (!is)
 		l->going_look = w->now;
-	bool shown = l->stop_shown;
-	l->stop_shown = is;
-	return is && !shown;
+	if (!is || l->stop_shown)
+		return false;
+	l->stop_shown = true;
+	return true;
 }
 
 void watch_stop_end(struct watch_thread *t, uint64_t end)

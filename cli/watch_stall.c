@@ -352,6 +352,7 @@ static void tick_follow(struct watch *w, struct watch_thread *t, uint64_t tick)
 	if (!s->seen.start_ns) {
 		s->seen = stall_new(tick);
 		s->seen.ongoing = true;
+		watch_look_base(w, t, s);
 	}
 	s->seen.end_ns = w->now;
 	if (w->now >= s->next_look)

@@ -282,7 +282,9 @@ void watch_crowd_keep(struct watch *, struct watch_stall *, uint32_t thread_id);
 struct raw_sample watch_look_read(struct watch *, struct watch_thread *, bool want_native, bool blocked_ok);
 void watch_look(struct watch *, struct watch_thread *loop, struct watch_stall *);
 void watch_look_end(struct watch *, struct watch_thread *loop);
-/* The stall is over: the kernel's counts of the thread as they are now. */
+/* The stall begins: the kernel's counts of the thread as they were when it slept last. */
+void watch_look_base(struct watch *, struct watch_thread *loop, struct watch_stall *);
+/* The stall is over: the same as they are now. */
 void watch_look_counts(struct watch *, struct watch_thread *loop, struct watch_stall *);
 /* "GIL held by heavy_cpu_work app.py:9", of the stall under way */
 void watch_describe(struct watch *, struct watch_thread *loop, char *buf, size_t size);

@@ -45,7 +45,9 @@ static void runqueue_explain(const struct verdict_process *p, const struct verdi
 			     struct verdict_cause *v)
 {
 	char total[32], part[32], quota[32], period[32], limit[96] = "";
-	struct throttled t = throttled_sum(l, v);
+	struct throttled t = {0};
+	if (p->seen->quota_s > 0)
+		t = throttled_sum(l, v);
 	time_format(total, sizeof total, v->ns);
 	time_format(part, sizeof part, t.ns);
 	double quota_s = p->seen->quota_s, period_s = p->seen->quota_period_s;

@@ -145,6 +145,8 @@ def run_program(binary, python, program, options, directory):
         done = run(command, environment, binary, record, directory)
     except subprocess.TimeoutExpired:
         return "did not end within 90 s"
+    if done.returncode == 77:
+        return SKIP + done.stdout.strip()[-300:]
     if done.returncode or not stamps.exists():
         return f"exit status {done.returncode}: {done.stdout.strip()[-300:]}"
     about, stalls = truth.read(stamps, program, KEEP)
@@ -158,6 +160,7 @@ def run_program(binary, python, program, options, directory):
 
 
 KEEP = THRESHOLD - 3 * MARGIN
+SKIP = "skipped: "
 
 
 def clock_of(report, about, pairs_of):
@@ -181,7 +184,7 @@ def overlap(a, b, c, d):
 def score_program(program, about, stalls, report, version):
     score = Score()
     score.programs = 1
-    seen = [s for p in report["processes"] if p["pid"] == about["pid"] for s in p["stalls"]]
+    seen = [s for p in report["processes"] if p["pid"] in about["pids"] for s in p["stalls"]]
     everywhere = [s for p in report["processes"] for s in p["stalls"]]
 
     def pairs_of(zero):
@@ -210,6 +213,10 @@ def score_program(program, about, stalls, report, version):
             score_stall(score, program, stall, matched[id(stall)], zero, version)
         elif sure:
             score.notes.append(f"not found: {stall.seconds * 1e3:.1f} ms at {(stall.start - zero) / 1e9:.3f} s")
+    for cause, text in re.findall(r"^# why: (\S+) (.*)$", program.read_text(), re.M):
+        whys = [c["why"] for p in report["processes"] for l in p["loops"] for c in l["causes"] if c["cause"] == cause]
+        if not any(text in why for why in whys):
+            score.failures.append(f"{program.stem}: no reason given for {cause} has \"{text}\": {whys}")
     healthy = program.stem.startswith("healthy")
     used = {id(t) for _, t in pairs}
     for t in everywhere:
@@ -241,13 +248,33 @@ def score_stall(score, program, stall, told, zero, version):
     pieces = [p._replace(start=max(p.start, begin)) for p in stall.pieces if p.end > begin]
     for figure in PROMISED:
         score.possible[figure] += sum(p.end - p.start for p in pieces) / 1e9
+    told_of = score_parts(score, [p for p in pieces if p.parts], segments)
     for start, end, segment in segments:
         inside = [(overlap(p.start, p.end, start, end) / 1e9, p) for p in pieces]
-        score_segment(score, [(s, p) for s, p in inside if s > 0], segment, version)
+        score_segment(score, [(s, p) for s, p in inside if s > 0], segment, version, told_of)
 
 
-def score_segment(score, inside, segment, version):
+def score_parts(score, pieces, segments):
+    """Of pieces of which only the sums by cause are known: {(id of the piece, cause): the share of what was told that is right}."""
+    shares = {}
+    for piece in pieces:
+        told = collections.Counter()
+        for start, end, segment in segments:
+            told[segment["cause"]] += overlap(piece.start, piece.end, start, end)
+        for cause, ns in told.items():
+            shares[id(piece), cause] = min(ns, piece.parts.get(cause, 0)) / ns if ns else 0
+        if sum(ns * (1 - shares[id(piece), c]) for c, ns in told.items()) > 3e6:
+            score.notes.append("parts: told " + ", ".join(f"{c} {ns / 1e6:.1f}" for c, ns in told.items())
+                               + "; true " + ", ".join(f"{c} {ns / 1e6:.1f}" for c, ns in piece.parts.items()))
+    return shares
+
+
+def score_segment(score, inside, segment, version, told_of):
     """inside: (seconds, piece) of the truth within this segment."""
+    if not inside:
+        return
+    mixed = [(s * told_of[id(p), segment["cause"]], p._replace(cause=segment["cause"])) for s, p in inside if p.parts]
+    inside = [(s, p) for s, p in inside if not p.parts] + [(s, p) for s, p in mixed if s > 0]
     if not inside:
         return
     if segment["cause"] == "runqueue":  # as much of it as the thread was starved is neither right nor wrong
@@ -396,6 +423,9 @@ def main():
                 continue
             with tempfile.TemporaryDirectory() as directory:
                 result = run_program(binary, python, program, options, pathlib.Path(directory))
+            if isinstance(result, str) and result.startswith(SKIP):
+                print(f"{program.stem:20} {result}")
+                continue
             if isinstance(result, str):
                 score = Score()
                 score.failures.append(f"{program.stem}: {result}")

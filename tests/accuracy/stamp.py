@@ -7,6 +7,7 @@ only."""
 
 import asyncio
 import contextlib
+import gc
 import json
 import math
 import os
@@ -28,6 +29,7 @@ if "STAMP_WAIT" in os.environ:  # whoever attaches opens this pipe when it is re
 rng = random.Random(int(os.environ.get("STAMP_SEED", "1")))
 _lines = []
 _loops = []
+_pids = []
 _broken = []
 
 
@@ -62,7 +64,7 @@ class Selector(selectors.EpollSelector):
     def select(self, timeout=None):
         entry = now()
         self.ends(entry)
-        events = super().select(timeout)
+        events = super().select(timeout)  # ill: asleep
         self.begins(entry, now(), milliseconds(timeout), len(events))
         return events
 
@@ -152,6 +154,30 @@ def _window(type, **fields):
             **fields)
 
 
+@contextlib.contextmanager
+def parts(name, rest):
+    """The loop's own doing, of several causes of which only the sums are known, by the kernel's counts of the thread
+    and the interpreter's word on its collections: gc, cpu, runqueue, and the rest of the time."""
+    collecting = [0, 0]  # CPU time: when the one under way began, in all
+
+    def told(phase, info):
+        if phase == "start":
+            collecting[0] = time.thread_time_ns()
+        else:
+            collecting[1] += time.thread_time_ns() - collecting[0]
+
+    gc.callbacks.append(told)
+    start, cpu, delay = now(), time.thread_time_ns(), starved()
+    try:
+        yield
+    finally:
+        cpu, delay, end = time.thread_time_ns() - cpu, starved() - delay, now()
+        gc.callbacks.remove(told)
+        sums = {"cpu": cpu - collecting[1], "gc": collecting[1], "runqueue": delay}
+        sums[rest] = sums.get(rest, 0) + max(0, end - start - cpu - delay)
+        add("own", cause="parts", parts=sums, name=name, start=start, end=end, tid=threading.get_native_id())
+
+
 def own(cause, name, **more):
     """The loop's own doing: cpu, syscall (syscall="read"), or lock where nobody is responsible."""
     beat = getattr(threading.current_thread(), "beat", None)
@@ -168,6 +194,31 @@ def _with_beat(window, beat, cause, name):
     beat.own_until = now()
     if beat.own_until - start >= KEEP:
         add("tick", tid=threading.get_native_id(), start=start, end=beat.own_until)
+
+
+@contextlib.contextmanager
+def collections(name):
+    """This thread keeps the GIL through its cycle collections meanwhile, which the interpreter announces."""
+    began = 0
+
+    def told(phase, info):
+        nonlocal began
+        if phase == "start":
+            began = now()
+        else:
+            gil_exactly(name, began, now())
+
+    gc.callbacks.append(told)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(told)
+
+
+def skip(why):
+    """This machine cannot be made ill like that."""
+    print(why)
+    sys.exit(77)
 
 
 def gil(name):
@@ -249,14 +300,14 @@ def worker(target, *args, name):
     return thread
 
 
-def run(main, loop=None, native=False):
+def run(main, loop=None, native=False, beat=True):
     """Runs the coroutine function main in a loop that is stamped (`native`: in native code), and writes the truth at
-    the end."""
-    run_here(main, loop, native)
+    the end. Without a beat, nothing is due while main sleeps."""
+    run_here(main, loop, native, beat)
     write()
 
 
-def run_here(main, loop=None, native=False):
+def run_here(main, loop=None, native=False, beat=True):
     """The same for one of several loops, in any thread; write() then comes once at the end."""
     stamps = loop is not None
     loop = loop or asyncio.SelectorEventLoop(NativeSelector() if native else Selector())
@@ -264,9 +315,10 @@ def run_here(main, loop=None, native=False):
     _loops.append(threading.get_native_id())
 
     async def beating():
-        beat = Beat(loop, stamps)
+        if beat:
+            beats = Beat(loop, stamps)
         if stamps:
-            threading.current_thread().beat = beat
+            threading.current_thread().beat = beats
         await calm()
         await main()
         await calm()
@@ -275,9 +327,38 @@ def run_here(main, loop=None, native=False):
     loop.close()
 
 
+def forked(target, *args):
+    """A child that runs target(*args), which stamps; its pid and where its stamps come from, for joined()."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        return pid, read
+    status = 1
+    try:
+        del _lines[:], _loops[:]
+        target(*args)
+        with open(write, "w") as f:
+            json.dump([_lines, _loops], f)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def joined(children):
+    """Takes over what the children stamped."""
+    for pid, read in children:
+        with open(read) as f:
+            lines, loops = json.load(f)
+        os.waitpid(pid, 0)
+        _lines.extend(lines)
+        _loops.extend(loops)
+        _pids.append(pid)
+
+
 def write():
     out = os.environ.get("STAMP_OUT")
-    add("program", pid=os.getpid(), python=sys.version.split()[0], loops=_loops,
+    add("program", pid=os.getpid(), pids=[os.getpid(), *_pids], python=sys.version.split()[0], loops=_loops,
         program=os.path.abspath(sys.modules["__main__"].__file__),
         wall=time.clock_gettime_ns(time.CLOCK_REALTIME) - now())
     with open(out, "w") if out else contextlib.nullcontext(sys.stdout) as f:

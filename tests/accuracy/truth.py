@@ -13,8 +13,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 Blame = collections.namedtuple("Blame", "file function qualname lines native")
 # holders: {tid: (thread, Blame)}, empty where nobody else is to blame (then blame is the loop's own)
+# parts: {cause: ns} where only the sums of several causes are known, not their order; then cause is "parts"
 # starved: ns of it for which the loop thread had no CPU, which a report may call runqueue
-Piece = collections.namedtuple("Piece", "start end cause holders blame detail starved")
+Piece = collections.namedtuple("Piece", "start end cause holders blame detail starved parts", defaults=(None,))
 
 
 class Stall:
@@ -100,15 +101,16 @@ def read(path, program, least):
 def pieces(stall, kinds, program):
     made, taken = [], []
 
-    def take(start, end, cause, holders, name, detail, starved=0):
+    def take(start, end, cause, holders, name, detail, starved=0, parts=None):
         for s, e in without(max(start, stall.start_min), min(end, stall.end), taken):
-            made.append(Piece(s, e, cause, holders, blame_of(program, name), detail, starved))
+            mine = parts and {c: ns * (e - s) / (end - start) for c, ns in parts.items()}
+            made.append(Piece(s, e, cause, holders, blame_of(program, name), detail, starved, mine))
             taken.append((s, e))
 
-    for own in kinds["own"]:
+    for own in sorted(kinds["own"], key=lambda o: o["cause"] != "stopped"):  # whatever it did, it was stopped
         if own["tid"] == stall.tid:
             take(own["start"], own["end"], own["cause"], {}, own["name"], own.get("syscall"),
-                 own.get("starved", 0) if own["cause"] == "cpu" else 0)
+                 own.get("starved", 0) if own["cause"] == "cpu" else 0, own.get("parts"))
     for wait in kinds["wait"]:
         for hold in kinds["hold"]:
             if wait["tid"] == stall.tid and hold.get("lock") == wait["lock"]:

@@ -11,6 +11,7 @@
 
 EXPORT int whystall_mark(const char *text);
 EXPORT const char *whystall_record(void);
+EXPORT uint64_t whystall_threshold(void);
 EXPORT unsigned whystall_stalls(void);
 EXPORT unsigned whystall_sync(void);
 EXPORT int whystall_synced(unsigned ticket);
@@ -39,6 +40,12 @@ int whystall_mark(const char *text)
 const char *whystall_record(void)
 {
 	return self_get() && *shim.arena->record ? shim.arena->record : NULL;
+}
+
+/* From how many ns on a tick is a stall; 0: nobody records. */
+uint64_t whystall_threshold(void)
+{
+	return shim.arena ? shim.arena->threshold_ns : 0;
 }
 
 /* How many ticks reached the threshold so far, in all processes of the record. */

@@ -7,13 +7,9 @@ some loop stalled at all, asks `whystall check` about it. Recording needs the sh
 one, pytest starts itself again under `whystall run`. Under `whystall run -- pytest` or `whystall check -- pytest` the
 tests are named without any option."""
 
-import json
 import os
 import re
-import subprocess
 import sys
-import types
-import xml.etree.ElementTree
 
 import pytest
 
@@ -26,19 +22,17 @@ MARK_MAX = 480  # bytes
 TITLE = "whystall"
 
 
-class Verdict:
-    """A failure's text, as pytest's reports want it."""
+class Stall(pytest.fail.Exception):
+    """What is raised in a test for its loop's sake."""
 
-    def __init__(self, item_path, message, text):
-        self.text = text
-        self.reprcrash = types.SimpleNamespace(path=item_path, lineno=0, message=message)
+    def __init__(self, text):
+        super().__init__(text, pytrace=False)
 
-    def toterminal(self, terminal):
-        for line in self.text.splitlines():
-            terminal.line(line)
-
-    def __str__(self):
-        return self.text
+    def info(self):
+        try:
+            raise self
+        except Stall:
+            return pytest.ExceptionInfo.from_current()
 
 
 class Budget:
@@ -120,129 +114,125 @@ class Watch:
 
     def __init__(self, config, seen, budget):
         self.config, self.seen, self.budget = config, seen, budget
-        self.tests = {}  # by mark: (nodeid, location, budget)
-        self.told = set()  # nodeids of those that stalled for too long
-        self.stalls = self.before = seen.stalls()
-        self.budgets = budget is not None and budget.max_stall is not None
+        self.tests = {}  # nodeids by mark
+        self.told = set()  # those that stalled for too long
+        self.before = []  # the marks to put back
+        self.stalls = self.first = seen.stalls()
+        self.program = recorder.program() if seen.record else None
 
-    # --- which test runs ---
+    # --- which test runs (plain hooks: wrappers cost a suite of trivial tests some percent) ---
 
-    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item):
-        before, text = Watch.running, mark_text(item.nodeid, len(self.tests))
-        self.tests[text] = item.nodeid, item.location, mark_budget(item, self.budget)
+    def pytest_runtest_logstart(self, nodeid):
+        text = mark_text(nodeid, len(self.tests))
+        self.tests[text] = nodeid
+        self.before.append(Watch.running)
         self.text, self.stalls, Watch.running = text, self.seen.stalls(), text
         self.seen.mark(text)
-        yield
-        self.seen.mark(before)
-        Watch.running = before
+
+    def pytest_runtest_logfinish(self):
+        Watch.running = self.before.pop() if self.before else ""
+        self.seen.mark(Watch.running)
 
     # --- whether it stalled ---
 
-    def check(self, text, *options):
-        """(status, stdout, stderr) of whystall check"""
-        done = subprocess.run([self.program, "check", *options, "--test", text, self.seen.record],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              encoding="utf-8", errors="replace")
+    def ask(self, *words):
+        """(status, stdout, stderr) of the program"""
+        import subprocess
+
+        done = subprocess.run([self.program, *words, self.seen.record], stdin=subprocess.DEVNULL, encoding="utf-8",
+                              errors="replace", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return done.returncode, done.stdout, done.stderr.strip()
 
-    def verdict(self, text):
-        """What is wrong with the test of this mark, None: nothing."""
-        nodeid, (path, _, _), budget = self.tests[text]
-        if budget.max_stall is None:
+    def verdict(self, text, item):
+        """What is wrong with the test of this mark, a Stall; None: nothing."""
+        budget = mark_budget(item, self.budget)
+        if budget.max_stall is None or self.program is None:
             return None
-        status, out, trouble = self.check(text, "-f", "junit", *budget.options())
+        status, out, trouble = self.ask("check", "-f", "junit", "--test", text, *budget.options())
         if status in (0, 4):  # 4: there was no loop
             return None
         if status != 1:
-            return Verdict(path, trouble, trouble)
-        case = xml.etree.ElementTree.fromstring(out).find(".//failure/..")
-        failure = case.find("failure")
-        message = "an event loop stalled for " + failure.get("message")
-        text = "%s\n%s" % (message[0].upper() + message[1:], failure.text.strip())
-        if case.get("file"):
-            message += ": %s:%s" % (os.path.basename(case.get("file")), case.get("line"))
-        return Verdict(path, message, text)
+            return Stall(trouble)
+        import xml.etree.ElementTree
 
-    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        case = xml.etree.ElementTree.fromstring(out).find(".//failure/..")
+        failure, place = case.find("failure"), case.get("file")
+        if place:
+            near = os.path.relpath(place, str(item.config.rootdir))
+            place = ": %s:%s" % (os.path.basename(place) if near.startswith("..") else near, case.get("line"))
+        return Stall("an event loop stalled for %s%s\n%s" % (failure.get("message"), place or "", failure.text.strip()))
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item, call):
-        outcome = yield
-        if call.when == "setup":
-            return
         stalls = self.seen.stalls()
-        if stalls == self.stalls or self.program is None:
+        if stalls == self.stalls or call.when == "setup" or item.nodeid in self.told:
             return
         self.stalls = stalls
         self.seen.sync()
-        verdict = self.verdict(self.text)
-        if verdict is None or item.nodeid in self.told:
+        stall = self.verdict(self.text, item)
+        if stall is None:
             return
-        report = outcome.get_result()
         self.told.add(item.nodeid)
-        report.user_properties.append((TITLE, verdict.reprcrash.message))
-        if report.passed and not hasattr(report, "wasxfail"):
-            report.outcome, report.longrepr = "failed", verdict
+        item.user_properties.append((TITLE, stall.msg.splitlines()[0]))
+        if call.excinfo is None:
+            call.excinfo = stall.info()
         else:
-            report.sections.append((TITLE, verdict.text))
+            item.add_report_section(call.when, TITLE, stall.msg)
 
     # --- the session ---
 
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtestloop(self, session):
-        yield
-        split = hasattr(self.config, "workerinput") or self.config.getoption("dist", "no") != "no"
-        if self.seen.stalls() != self.before and self.program and not split:
-            self.sweep()
-
-    def sweep(self):
-        """Tests whose stall had not ended when they had: known only now."""
-        self.seen.sync()
-        done = subprocess.run([self.program, "report", "-f", "json", self.seen.record], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        if done.returncode:
+    def budget_check(self, budget, who):
+        """Can it be judged by what is recorded? Raises UsageError: one sentence."""
+        if budget.max_stall is None:
             return
-        stalled = {stall.get("test") for process in json.loads(done.stdout)["processes"] for stall in process["stalls"]}
-        for text in self.tests:
-            nodeid, location, _ = self.tests[text]
-            verdict = self.verdict(text) if text in stalled and nodeid not in self.told else None
-            if verdict is not None:
-                self.config.hook.pytest_runtest_logreport(report=pytest.TestReport(
-                    nodeid, location, {}, "failed", verdict, "teardown",
-                    user_properties=[(TITLE, verdict.reprcrash.message)]))
-
-    def pytest_runtest_logreport(self, report):
-        if any(name == TITLE for name, _ in report.user_properties):
-            self.told.add(report.nodeid)  # also those of other processes' tests
-
-    def pytest_sessionstart(self):
-        self.program = recorder.program() if self.seen.record else None
-        if self.budgets and self.program is None:
+        if self.program is None:
             raise pytest.UsageError("whystall: the program is not on PATH; pip install whystall brings it")
-        if self.budgets:
-            self.seen.sync()
-            self.judge(self.budget, "--whystall-max-stall")
-
-    def judge(self, budget, who):
-        """Whether the program takes it: a cause that is none, a limit below what is recorded."""
-        options = budget.options()
-        status, _, trouble = self.check("", *options)
+        if seconds(budget.max_stall, who) < self.seen.threshold:
+            raise pytest.UsageError("whystall: %s %s is below the %gms from which on a tick is recorded as a stall; whystall "
+                                    "run --threshold %s -- pytest" % (who, budget.max_stall, self.seen.threshold * 1e3,
+                                                                      budget.max_stall))
+        status, _, trouble = self.ask("check", "--test", "", *budget.options()) if budget.ignore else (0, "", "")
         if status == 2:
             raise pytest.UsageError("%s (%s)" % (trouble, who))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
-        judged = set()
+        checked = set()
+        if self.budget is not None:
+            self.budget_check(self.budget, "--whystall-max-stall")
         for item in items:
-            if item.get_closest_marker("whystall") is None:
-                continue
-            budget = mark_budget(item, self.budget)
-            key = tuple(budget.options()) if budget.max_stall else None
-            if key and key not in judged and self.program:
-                judged.add(key)
-                self.judge(budget, item.nodeid)
+            if item.get_closest_marker("whystall") is not None:
+                budget = mark_budget(item, self.budget)
+                key = budget.max_stall, budget.ignore
+                if key not in checked:
+                    self.budget_check(budget, item.nodeid + ": max_stall")
+                checked.add(key)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtestloop(self, session):
+        yield
+        if self.seen.stalls() != self.first and self.program and not hasattr(self.config, "workerinput"):
+            self.sweep({item.nodeid: item for item in session.items})
+
+    def sweep(self, items):
+        """Tests whose stall had not ended when they had: known only now."""
+        import json
+
+        self.seen.sync()
+        status, out, _ = self.ask("report", "-f", "json")
+        processes = [] if status else json.loads(out)["processes"]
+        stalled = {stall.get("test") for process in processes for stall in process["stalls"]}
+        for text in self.tests:
+            item = items.get(self.tests[text])
+            stall = self.verdict(text, item) if text in stalled and item and item.nodeid not in self.told else None
+            if stall is not None:
+                self.told.add(item.nodeid)
+                self.config.hook.pytest_runtest_logreport(report=pytest.TestReport(
+                    item.nodeid, item.location, {}, "failed", stall.info().getrepr(style="value"), "teardown",
+                    user_properties=[(TITLE, stall.msg.splitlines()[0])]))
 
     def pytest_report_header(self):
-        if self.budgets:
+        if self.budget is not None and self.budget.max_stall:
             return "whystall: at most %s a stall, record %s" % (self.budget.max_stall, self.seen.record)
         return None
 
@@ -251,6 +241,19 @@ class Watch:
             terminalreporter.write_line("whystall: in %d test%s an event loop stalled for too long; see also whystall "
                                         "report %s" % (len(self.told), "" if len(self.told) == 1 else "s",
                                                        self.seen.record))
+
+
+class Gather:
+    """Registered instead of Watch where other processes run the tests (pytest-xdist)."""
+
+    def __init__(self, seen):
+        self.seen, self.told = seen, set()
+
+    def pytest_runtest_logreport(self, report):
+        if any(name == TITLE for name, _ in report.user_properties):
+            self.told.add(report.nodeid)
+
+    pytest_terminal_summary = Watch.pytest_terminal_summary
 
 
 class Unwatched:
@@ -301,7 +304,8 @@ def pytest_configure(config):
     again = os.environ.pop(AGAIN, None)
     seen, budget = recorder.find(), general_budget(config)
     if seen is not None:
-        config.pluginmanager.register(Watch(config, seen, budget), "whystall-watch")
+        gathers = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+        config.pluginmanager.register(Gather(seen) if gathers else Watch(config, seen, budget), "whystall-watch")
     elif budget is None:
         config.pluginmanager.register(Unwatched(), "whystall-unwatched")
     elif again:

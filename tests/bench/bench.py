@@ -9,6 +9,7 @@ import pathlib
 import random
 import re
 import select
+import shutil
 import signal
 import socket
 import statistics
@@ -250,8 +251,35 @@ def formats(bench, quick):
             out.unlink()
 
 
+def suite(bench, quick):
+    """500 tests that do nothing, from the start of the command to its end: bare, and with the plugin and a budget under
+    whystall run; then with the option alone, which starts pytest a second time: that is a price paid once."""
+    tests = bench.directory / "suite"
+    tests.mkdir()
+    (tests / "test_trivial.py").write_text("".join(f"def test_{i}():\n    pass\n\n\n" for i in range(500)))
+    shutil.copytree(HERE.parent.parent / "python" / "whystall", bench.directory / "python" / "whystall")
+    environment = dict(ENVIRONMENT, PYTHONPATH=str(bench.directory / "python"), WHYSTALL=str(bench.build / "whystall"),
+                       XDG_STATE_HOME=str(bench.directory / "state"))
+    del environment["PYTHONDONTWRITEBYTECODE"]  # an installed plugin is compiled once
+    plugin = ["-p", "whystall.pytest_plugin", "--whystall-max-stall=50ms"]
+
+    def seconds(under, again=False):
+        pytest = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(plugin if under else [])]
+        begin = time.perf_counter()
+        subprocess.run(bench.command(pytest, under and not again), cwd=tests, env=environment, check=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - begin
+
+    seconds(True)
+    bare, under = pairs(7 if quick else 25, seconds)
+    told("pytest, 500 trivial tests", [1e3 * t for t in bare], [1e3 * t for t in under], "ms", 1.05)
+    bare, under = pairs(5 if quick else 15, lambda under: seconds(under, True))
+    added = statistics.median(u - b for b, u in zip(bare, under))
+    print(f"{'  with the option alone':30} {added * 1e3:8.0f} ms more, once: pytest starts a second time", flush=True)
+
+
 MEASUREMENTS = {"lock": locks, "handover": handovers, "memory": memory, "idle": idle, "server": server_load,
-                "verdict": verdict, "formats": formats}
+                "verdict": verdict, "formats": formats, "pytest": suite}
 
 
 def main():

@@ -19,7 +19,7 @@ AGAIN = "WHYSTALL_PYTEST_AGAIN"  # set for the pytest that this one starts
 TIME = re.compile(r"(\d+\.?\d*|\.\d+)(us|ms|s|m|h)$")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 MARK_MAX = 480  # bytes
-TITLE = "whystall"
+TITLE = "whystall"  # of the marker, and of what reports have of ours
 
 
 class Stall(pytest.fail.Exception):
@@ -70,7 +70,7 @@ def general_budget(config):
 
 def mark_budget(item, general):
     """Of one test: its marker's, else the general one."""
-    mark = item.get_closest_marker("whystall")
+    mark = item.get_closest_marker(TITLE)
     if mark is None:
         return general or Budget()
     unknown = sorted(set(mark.kwargs) - {"max_stall", "ignore"})
@@ -82,6 +82,16 @@ def mark_budget(item, general):
         seconds(max_stall, "%s: max_stall" % item.nodeid)
     ignore = mark.kwargs.get("ignore", general.ignore if general else ())
     return Budget(max_stall, [ignore] if isinstance(ignore, str) else ignore)
+
+
+def marked(items):
+    """Those with a marker of their own or their class's or module's (asked once for all in it)."""
+    parents = {}
+    for item in items:
+        if item.parent not in parents:
+            parents[item.parent] = item.parent.get_closest_marker(TITLE) is not None
+        if parents[item.parent] or any(mark.name == TITLE for mark in item.own_markers):
+            yield item
 
 
 def restart(budget):
@@ -200,13 +210,12 @@ class Watch:
         checked = set()
         if self.budget is not None:
             self.budget_check(self.budget, "--whystall-max-stall")
-        for item in items:
-            if item.get_closest_marker("whystall") is not None:
-                budget = mark_budget(item, self.budget)
-                key = budget.max_stall, budget.ignore
-                if key not in checked:
-                    self.budget_check(budget, item.nodeid + ": max_stall")
-                checked.add(key)
+        for item in marked(items):
+            budget = mark_budget(item, self.budget)
+            key = budget.max_stall, budget.ignore
+            if key not in checked:
+                self.budget_check(budget, item.nodeid + ": max_stall")
+            checked.add(key)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtestloop(self, session):
@@ -264,8 +273,7 @@ class Unwatched:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
-        self.budgets = sum(mark_budget(item, None).max_stall is not None for item in items
-                           if item.get_closest_marker("whystall"))
+        self.budgets = sum(mark_budget(item, None).max_stall is not None for item in marked(items))
 
     def pytest_terminal_summary(self, terminalreporter):
         if self.budgets:

@@ -117,11 +117,11 @@ $(BUILD)/tests/%.so: tests/%.c | $(BUILD)/.headers
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -lpthread
-$(BUILD)/tests/bench/lock: tests/bench/lock.c | $(BUILD)/.headers
+$(BUILD)/tests/bench/lock $(BUILD)/tests/bench/waits: $(BUILD)/%: %.c | $(BUILD)/.headers
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -o $@ $< -lpthread
-FIXTURES := $(BUILD)/tests/accuracy/hold.so $(if $(wildcard tests/bench/lock.c),$(BUILD)/tests/bench/lock)
+FIXTURES := $(BUILD)/tests/accuracy/hold.so $(BUILD)/tests/bench/lock $(BUILD)/tests/bench/waits
 
 demo: deps all
 	@$(PYTHON) demo/demo.py --build $(BUILD)

@@ -169,7 +169,7 @@ static void *table_map(struct bpf_object *object, const char *name, size_t size)
 static int free_fill(struct bpf_object *object, const char *name, uint32_t n)
 {
 	int fd = bpf_object__find_map_fd_by_name(object, name);
-	for (uint32_t i = 0; i < n && fd >= 0; i++)
+	for (uint32_t i = n; i-- > 0 && fd >= 0;) /* a stack: the lowest is taken first */
 		if (bpf_map_update_elem(fd, NULL, &i, BPF_ANY))
 			return -errno;
 	return fd;
@@ -184,9 +184,11 @@ static int tables_open(struct probe *p)
 	p->variables = table_map(o, ".bss", 4096);
 	if (!p->threads || !p->procs || !p->loops || !p->variables)
 		return errno ? -errno : -ENOMEM;
-	static const char *const names[] = {"wanted_pid", "events_lost", "threads_refused", "procs_refused"};
-	void **const into[] = {(void **)&p->wanted_pid, (void **)&p->events_lost,
-			       (void **)&p->threads_refused, (void **)&p->procs_refused};
+	static const char *const names[] = {"wanted_pid",    "events_lost",  "threads_refused",
+					    "procs_refused", "threads_high", "procs_high"};
+	void **const into[] = {(void **)&p->wanted_pid,	     (void **)&p->events_lost,
+			       (void **)&p->threads_refused, (void **)&p->procs_refused,
+			       (void **)&p->threads_high,    (void **)&p->procs_high};
 	for (size_t i = 0; i < LENGTH(names); i++) {
 		int offset = variable_offset(o, ".bss", names[i]);
 		if (offset < 0)

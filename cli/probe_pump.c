@@ -81,10 +81,11 @@ static void entries_give_back(struct probe *p)
 
 static void entries_adopt(struct probe *p)
 {
-	for (uint32_t i = 0; i < ARENA_PROCS; i++)
+	uint32_t threads = *p->threads_high, procs = *p->procs_high;
+	for (uint32_t i = 0; i < procs && i < ARENA_PROCS; i++)
 		if (p->procs[i].state == PROC_LIVE && p->procs[i].serial != p->proc_serial[i])
 			proc_adopt(p, i);
-	for (uint32_t i = 0; i < ARENA_THREADS; i++)
+	for (uint32_t i = 0; i < threads && i < ARENA_THREADS; i++)
 		if ((p->threads[i].state == THREAD_LIVE || p->threads[i].state == THREAD_ENDED) &&
 		    p->threads[i].serial != p->thread_serial[i])
 			thread_adopt(p, i);

@@ -20,7 +20,7 @@ struct probe {
 	struct probe_proc *procs;
 	struct probe_loop *loops;
 	char *variables; /* its .bss, with: */
-	uint32_t *wanted_pid;
+	uint32_t *wanted_pid, *threads_high, *procs_high;
 	uint64_t *events_lost, *threads_refused, *procs_refused;
 	int free_threads, free_procs, free_loops; /* maps */
 

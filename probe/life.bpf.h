@@ -28,6 +28,8 @@ OUTLINE int proc_new(uint32_t pid, uint32_t ppid, uint64_t now)
 	p->locks = 0;
 	for (int k = 0; k < PROBE_WANTED; k++)
 		p->wanted[k].object = p->wanted[k].waiters = 0;
+	if (procs_high <= i)
+		procs_high = i + 1;
 	barrier_smp();
 	p->state = PROC_LIVE;
 	return (int)i;
@@ -54,6 +56,8 @@ OUTLINE int thread_new(struct task_struct *task, uint32_t proc, uint64_t now)
 	t->ns_tid = inner;
 	t->pthread = BPF_CORE_READ(task, thread.fsbase);
 	t->start = now;
+	if (threads_high <= i)
+		threads_high = i + 1;
 	barrier_smp();
 	t->state = THREAD_LIVE;
 	__sync_fetch_and_add(&p->threads, 1);

@@ -53,7 +53,7 @@ struct {
 /* Entries that are free: user space puts in, the probe takes out. */
 #define FREE_ENTRIES(name, n)                         \
 	struct {                                      \
-		__uint(type, BPF_MAP_TYPE_QUEUE);     \
+		__uint(type, BPF_MAP_TYPE_STACK);     \
 		__uint(max_entries, n);               \
 		__uint(value_size, sizeof(uint32_t)); \
 	} name SEC(".maps")
@@ -76,6 +76,7 @@ const volatile bool follow = true;     /* children too */
 uint32_t wanted_pid;  /* the process to take up, in whystall's namespace */
 uint64_t events_lost; /* no room in the ring */
 uint64_t threads_refused, procs_refused;
+uint32_t threads_high, procs_high; /* entries used so far: user space looks no further */
 
 INLINE struct probe_thread *thread_at(uint32_t i)
 {

@@ -4,6 +4,7 @@ paired ratios with its 95 % interval (bootstrap). `make bench`, ARGS=--quick for
 
 import argparse
 import glob
+import json
 import os
 import pathlib
 import random
@@ -153,6 +154,83 @@ def server_load(bench, quick):
     told("uvicorn, p99 of latency", *([x for _, x in figures[u]] for u in (False, True)), "ms", None)
 
 
+class Attached:
+    """whystall attach on a process, for a while."""
+
+    def __init__(self, bench, pid, *options):
+        bench.records += 1
+        self.record = bench.directory / f"{bench.records}"
+        ready, write = os.pipe()
+        begin = time.monotonic()
+        self.process = subprocess.Popen([bench.build / "whystall", "attach", "-q", "-o", self.record, *options, "--ready-fd",
+                                         str(write), str(pid)], pass_fds=[write], stdin=subprocess.DEVNULL, env=ENVIRONMENT)
+        os.close(write)
+        if os.read(ready, 1) != b"\n":
+            sys.exit("bench: whystall could not attach")
+        self.took = time.monotonic() - begin
+        os.close(ready)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+
+
+def attach_load(bench, quick):
+    """One server, loaded in turn with and without whystall beside it."""
+    seconds, servers, each = (1, 1, 5) if quick else (2, 4, 5)
+    figures, shares, starts = {False: [], True: []}, [], []
+    for _ in range(servers):
+        server = serve(bench, False)
+        load(server, 1)
+        pid = server[0][1]
+        for i in range(each):
+            for under in (False, True) if i % 2 else (True, False):
+                attached = Attached(bench, pid) if under else None
+                before, begin = cpu(attached.process.pid) if under else 0, time.monotonic()
+                figures[under].append(load(server, seconds))
+                if under:
+                    shares.append((cpu(attached.process.pid) - before) / (time.monotonic() - begin))
+                    starts.append(attached.took)
+                    attached.stop()
+        stop(server[0])
+    told("attached: CPU per request", *([x for x, _ in figures[u]] for u in (False, True)), "us", 1.03)
+    told("attached: p99 of latency", *([x for _, x in figures[u]] for u in (False, True)), "ms", None)
+    share, start = statistics.median(shares), statistics.median(starts)
+    print(f"{'attached: whystall itself':30} {share:8.2%} of a core beside that server"
+          f"{'':14}below 5 %: {'ok' if share < 0.05 else 'MISSED'}", flush=True)
+    print(f"{'attached: start to recording':30} {start * 1e3:8.0f} ms, worst {max(starts) * 1e3:.0f}"
+          f"{'':24}below 300 ms: {'ok' if start < 0.3 else 'MISSED'}", flush=True)
+
+
+def attach_idle(bench, quick):
+    started, _ = serve(bench, False)
+    attached = Attached(bench, started[1])
+    time.sleep(3)
+    seconds, before = 5 if quick else 20, cpu(attached.process.pid)
+    time.sleep(seconds)
+    share = (cpu(attached.process.pid) - before) / seconds
+    attached.stop()
+    stop(started)
+    print(f"{'attached to an idle uvicorn':30} {share:8.2%} of a core over {seconds} s"
+          f"{'':14}below 0.5 %: {'ok' if share < 0.005 else 'MISSED'}", flush=True)
+
+
+def attach_waits(bench, quick):
+    """A loop that does nothing but wait, and how much of it was lost."""
+    process = subprocess.Popen([bench.build / "tests" / "bench" / "waits", "6"], stdout=subprocess.PIPE, text=True)
+    time.sleep(0.2)
+    attached = Attached(bench, process.pid, "-d", "3s")
+    attached.process.wait(30)
+    report = json.loads(subprocess.run([bench.build / "whystall", "report", "-f", "json", attached.record],
+                                       stdout=subprocess.PIPE, check=True).stdout)
+    process.kill()
+    process.wait(10)
+    loop, lost = report["processes"][0]["loops"][0], report["capture"]["lost_events"]
+    rate = loop["ticks"] / loop["observed_s"]
+    print(f"{'attached: readiness waits':30} {rate:8,.0f} a second, {lost} events lost"
+          f"{'':14}0 at 200,000: {'ok' if not lost and rate > 200000 else 'MISSED'}", flush=True)
+
+
 def idle(bench, quick):
     started, _ = serve(bench, True)
     time.sleep(3)
@@ -279,7 +357,8 @@ def suite(bench, quick):
 
 
 MEASUREMENTS = {"lock": locks, "handover": handovers, "memory": memory, "idle": idle, "server": server_load,
-                "verdict": verdict, "formats": formats, "pytest": suite}
+                "verdict": verdict, "formats": formats, "pytest": suite,
+                "attach": attach_load, "attach-idle": attach_idle, "attach-waits": attach_waits}
 
 
 def main():

@@ -125,7 +125,7 @@ static void loop_make(struct judge *j, const struct verdict_process *p, struct v
 		if (s->loop != seen->id || s->outside || s->end_ns <= s->start_ns)
 			continue;
 		judge_stall(j, s, s->thread);
-		if (runner.known && !stall_cut(j, l, &runner))
+		if (runner.row && !stall_cut(j, l, &runner))
 			continue;
 		struct verdict_stall *stall = vec_push(&l->stalls);
 		stall_judge(j, stall);

@@ -4,9 +4,32 @@
  * stands still.
  */
 #include "runner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
 #include "watch_state.h"
 
 #define TRIES 8u
+
+/* The runner whose code the sleeping thread is to return into: an address in it is on its stack. */
+static const char *native_runner(struct watch_thread *t)
+{
+	struct native_sample *sample = xcalloc(1, sizeof *sample);
+	struct maps maps = {0};
+	const char *found = NULL;
+	if (blocked_sample(t->proc->pid, t->seen.tid, sample, NULL) >= 0 && !maps_read(t->proc->pid, &maps)) {
+		for (uint32_t at = 0; at + 8 <= sample->len && !found; at += 8) {
+			uint64_t word;
+			memcpy(&word, sample->stack + at, sizeof word);
+			const struct map *map = maps_find(&maps, word);
+			found = map && map->x ? runner_module(map->path) : NULL;
+		}
+	}
+	maps_free(&maps);
+	free(sample);
+	return found;
+}
 
 void watch_runner(struct watch *w, struct watch_thread *t)
 {
@@ -22,8 +45,9 @@ void watch_runner(struct watch *w, struct watch_thread *t)
 	if (t->proc->ops->stack(t->proc->interp, key, &stack) || stack.cut || !stack.n)
 		return;
 	for (int i = 0; i < stack.n && !l->seen.runner; i++)
-		if (runner_frame(&stack.at[i]))
-			l->seen.runner = intern(stack.at[i].function);
+		l->seen.runner = runner_frame(&stack.at[i]);
+	if (!l->seen.runner)
+		l->seen.runner = native_runner(t);
 	if (!l->seen.runner)
 		return;
 	l->seen.root = intern(runner_root(&stack.at[stack.n - 1], root, sizeof root));

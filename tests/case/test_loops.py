@@ -12,12 +12,14 @@ def only(document):
 
 
 def heaviest(stall):
-    return max(stall["segments"], key=lambda s: s["seconds"])
+    """The segment that tells most, but for those in which the machine had no CPU to give."""
+    return max((s for s in stall["segments"] if s["cause"] != "runqueue"), key=lambda s: s["seconds"])
 
 
 def ills(process):
-    """Its stalls, but for those in which the machine had no CPU to give."""
-    return [s for s in process["stalls"] if heaviest(s)["cause"] != "runqueue"]
+    """Its stalls, without what they are due to the machine."""
+    return [stall for stall in process["stalls"]
+            if sum(s["seconds"] for s in stall["segments"] if s["cause"] != "runqueue") > 0.02]
 
 
 @pytest.fixture
@@ -50,11 +52,11 @@ def test_a_shared_instance_stalls_when_all_are_busy(shared, how, cause, function
     names = {t["tid"]: t["name"] for t in process["threads"]}
     assert loop["threads"] == 4 and loop["stalls"]["count"] == len(process["stalls"]) >= 3
     assert "and 3 other threads stalled" in shared.stderr
-    for stall in process["stalls"] if how == "cpu" else ills(process):
+    for stall in ills(process):
         assert stall["loop_tid"] == loop["tid"] and names[stall["tid"]].startswith("server-")
         segment = heaviest(stall)
-        if how == "cpu":  # four that compute on fewer CPUs take turns at them
-            assert segment["cause"] in ("cpu", "runqueue")
+        if how == "cpu":  # four that compute on fewer CPUs take turns at them, and are seldom seen at it
+            assert segment["cause"] == cause
             continue
         assert (segment["cause"], segment["culprit"]["function"]) == (cause, function)
         assert (segment["holders"][0]["tid"] if how == "lock" else segment["culprit"]["tid"]) == (

@@ -320,6 +320,14 @@ static void look_next(struct watch *w, struct watch_stall *s)
 	s->next_look = w->now + period - period / 8;
 }
 
+/* A lock that does not say who has it; a semaphore of which nobody has seen that it was taken (CPython parks
+ * at a new one for each wait). */
+static bool ownerless(const struct now_copy *now)
+{
+	enum hook_class class = watch_hook_class(now->hook);
+	return class == HOOK_CLASS_FUTEX || (class == HOOK_CLASS_SEM_WAIT && !now->owner);
+}
+
 void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
 	struct now_copy now;
@@ -357,6 +365,6 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 	holder = watch_owner(w, t, &now);
 	if (holder)
 		look_thread(w, holder, s, true, true);
-	else if (watch_hook_class(now.hook) == HOOK_CLASS_FUTEX && !watch_lock_nobodys(t, now.since))
+	else if (ownerless(&now) && !watch_lock_nobodys(t, now.since))
 		watch_crowd_look(w, t, s);
 }

@@ -27,6 +27,10 @@
 #include <internal/pycore_moduleobject.h>
 #include <internal/pycore_object.h>
 #include <internal/pycore_runtime.h>
+#if PY_VERSION_HEX >= 0x030d0000
+#include <internal/pycore_lock.h>
+#include <internal/pycore_semaphore.h>
+#endif
 #elif PY_VERSION_HEX >= 0x03090000
 #include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
@@ -49,7 +53,15 @@ typedef struct {
 #else
 typedef PyModuleObject module_object;
 #endif
-/* Modules/_threadmodule.c, 3.8 to 3.13 */
+/* Modules/_threadmodule.c */
+#if PY_VERSION_HEX >= 0x030e0000
+typedef struct {
+	PyObject_HEAD PyMutex lock_lock;
+} lock_object;
+typedef struct {
+	PyObject_HEAD _PyRecursiveMutex lock;
+} rlock_object;
+#else
 typedef struct {
 	PyObject_HEAD PyThread_type_lock lock_lock;
 } lock_object;
@@ -57,17 +69,30 @@ typedef struct {
 	PyObject_HEAD PyThread_type_lock rlock_lock;
 	unsigned long rlock_owner, rlock_count;
 } rlock_object;
-/* Modules/_queuemodule.c, 3.8 to 3.12 */
+#endif
+/* Modules/_queuemodule.c; from 3.13 on what its waiters park at */
 typedef struct {
+#if PY_VERSION_HEX >= 0x030d0000
+	PyObject_HEAD bool lock;
+#else
 	PyObject_HEAD PyThread_type_lock lock;
+#endif
 } simplequeue_object;
-/* Modules/_multiprocessing/semaphore.c, 3.8 to 3.13 */
+#if PY_VERSION_HEX >= 0x030d0000
+/* Python/parking_lot.c */
+struct wait_entry {
+	void *park_arg;
+	uintptr_t addr;
+	_PySemaphore sema;
+};
+#endif
+/* Modules/_multiprocessing/semaphore.c, 3.8 to 3.15 */
 typedef struct {
 	PyObject_HEAD void *handle;
 	unsigned long last_tid;
 	int count, maxvalue, kind;
 } semlock_object;
-/* Modules/_io/bufferedio.c and textio.c, 3.8 to 3.13 */
+/* Modules/_io/bufferedio.c and textio.c, 3.8 to 3.15 */
 typedef struct {
 	PyObject_HEAD PyObject *raw;
 	int ok, detached, readable, writable;
@@ -433,29 +458,27 @@ static void print_names(void)
 
 static void print_locks(void)
 {
-#if PY_VERSION_HEX < 0x030e0000
 	OFFSET(lock_lock, lock_object, lock_lock);
+#if PY_VERSION_HEX < 0x030e0000
 	OFFSET(rlock_lock, rlock_object, rlock_lock);
 	OFFSET(rlock_owner, rlock_object, rlock_owner);
 	OFFSET(rlock_count, rlock_object, rlock_count);
+#else
+	OFFSET(rlock_lock, rlock_object, lock);
+	OFFSET(rlock_owner, rlock_object, lock.thread);
+	ABSENT(rlock_count); /* once free it has no owner */
+#endif
 	OFFSET(semlock_handle, semlock_object, handle);
 	OFFSET(buffered_lock, buffered_object, lock);
 	OFFSET(buffered_owner, buffered_object, owner);
 	OFFSET(textio_buffer, textio_object, buffer);
-#else
-	ABSENT(lock_lock);
-	ABSENT(rlock_lock);
-	ABSENT(rlock_owner);
-	ABSENT(rlock_count);
-	ABSENT(semlock_handle);
-	ABSENT(buffered_lock);
-	ABSENT(buffered_owner);
-	ABSENT(textio_buffer);
-#endif
-#if PY_VERSION_HEX < 0x030d0000
 	OFFSET(simplequeue_lock, simplequeue_object, lock);
+#if PY_VERSION_HEX >= 0x030d0000
+	OFFSET(parked_address, struct wait_entry, addr);
+	OFFSET(parked_semaphore, struct wait_entry, sema);
 #else
-	ABSENT(simplequeue_lock);
+	ABSENT(parked_address);
+	ABSENT(parked_semaphore);
 #endif
 }
 

@@ -92,10 +92,12 @@ struct python_layout {
 	int cell_ref, cfunction_self, list_items;
 	int type_name, member_definition, definition_name, definition_offset;
 
-	/* Objects that contain a lock: the address of a semaphore, to 3.13. */
+	/* Objects that contain a lock: the address of one, or from 3.14 on a PyMutex. */
 	int lock_lock, rlock_lock, rlock_owner, rlock_count;
-	int semlock_handle, buffered_lock, buffered_owner, textio_buffer;
-	int simplequeue_lock; /* to 3.12 */
+	int semlock_handle, buffered_lock, buffered_owner, textio_buffer, simplequeue_lock;
+	/* From 3.13 on: a thread that waits for a PyMutex has parked, in a structure on its own stack: what
+	 * for, and the semaphore that wakes it. */
+	int parked_address, parked_semaphore;
 
 	int debug_size, debug_version, debug_free_threaded;
 #define FIELD(name) int debug_##name;

@@ -53,13 +53,19 @@ static bool type_is(struct interp *py, uint64_t object, const char *name)
 
 /* --- the lock object --- */
 
-static const struct kind *kind_of(struct interp *py, uint64_t object, uint64_t address)
+/* Does an object have the lock where it has `word`: its address, or the lock itself? */
+static bool has_lock(const struct hunt *h, uint64_t where, uint64_t word)
+{
+	return word == h->address || (h->parked && (word == h->parked || where == h->parked));
+}
+
+static const struct kind *kind_of(struct hunt *h, uint64_t object)
 {
 	for (size_t i = 0; i < LENGTH(kinds); i++) {
 		uint64_t at;
-		int offset = offset_of(&py->layout, kinds[i].offset);
-		if (offset >= 0 && !python_pointer(py, object + (uint64_t)offset, &at) && at == address &&
-		    type_is(py, object, kinds[i].type))
+		int offset = offset_of(&h->py->layout, kinds[i].offset);
+		if (offset >= 0 && !python_pointer(h->py, object + (uint64_t)offset, &at) &&
+		    has_lock(h, object + (uint64_t)offset, at) && type_is(h->py, object, kinds[i].type))
 			return &kinds[i];
 	}
 	return NULL;
@@ -74,7 +80,7 @@ static bool file_matches(struct hunt *h, uint64_t file)
 	if (type_is(h->py, file, "_io.TextIOWrapper") &&
 	    python_pointer(h->py, file + (uint64_t)h->py->layout.textio_buffer, &buffer))
 		return false;
-	h->kind = kind_of(h->py, buffer, h->address);
+	h->kind = kind_of(h, buffer);
 	h->lock = buffer;
 	h->object = file;
 	return h->kind;
@@ -112,16 +118,16 @@ static bool objects_match(struct hunt *h, const uint64_t *object, int n)
 		for (size_t k = 0; k < LENGTH(kinds); k++) {
 			int offset = offset_of(l, kinds[k].offset);
 			if (offset < 0 || (size_t)offset + 8 > size ||
-			    python_u64(head[i], offset) != h->address)
+			    !has_lock(h, object[i] + (uint64_t)offset, python_u64(head[i], offset)))
 				continue;
-			h->kind = kind_of(h->py, object[i], h->address);
+			h->kind = kind_of(h, object[i]);
 			if (h->kind)
 				return true;
 		}
 		if (python_u64(head[i], l->object_type) != h->py->at.cfunction || !h->py->at.cfunction)
 			continue;
 		h->lock = h->object = python_u64(head[i], l->cfunction_self); /* lock.__exit__, bound */
-		h->kind = h->lock ? kind_of(h->py, h->lock, h->address) : NULL;
+		h->kind = h->lock ? kind_of(h, h->lock) : NULL;
 		if (h->kind)
 			return true;
 	}
@@ -255,6 +261,29 @@ static bool is_import_lock(const struct frame *frame)
 	return false;
 }
 
+/* Python/parking_lot.c: the semaphore is part of what tells the address. */
+static void parked_read(struct hunt *h)
+{
+	const struct python_layout *l = &h->py->layout;
+	if (l->parked_address < 0 ||
+	    python_pointer(h->py, h->address + (uint64_t)(l->parked_address - l->parked_semaphore),
+			   &h->parked))
+		h->parked = 0;
+}
+
+/* From 3.13 on a thread's end is told by an event in no object of Python's. */
+static bool is_join(struct hunt *h, const struct python_scope *scope, const struct frame *frame)
+{
+	uint64_t self = variable(h, scope, "self");
+	const char *function = frame->function ? frame->function : "", *dot = strrchr(function, '.');
+	if (!h->parked || !self || strcmp(frame->module ? frame->module : "", "threading") ||
+	    strcmp(dot ? dot + 1 : function, "join"))
+		return false;
+	h->out->ends = true;
+	owner_attribute(h, self, "_ident");
+	return true;
+}
+
 int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t address,
 		     struct interp_waited *out)
 {
@@ -271,12 +300,14 @@ int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t ad
 		n = stack.n;
 	if (!n)
 		return e ? e : -ENOENT;
+	parked_read(&h);
 	e = python_scope_read(py, &frame[0], &scope);
 	bool found = !e && lock_find(&h, &scope);
+	bool ends = !e && !found && is_join(&h, &scope, &stack.at[0]);
 	bool signal = found && !strcmp(stack.at[0].module ? stack.at[0].module : "", "threading") &&
 		      variable(&h, &scope, "waiter") == h.lock;
 	python_scope_free(&scope);
-	if (e)
+	if (e || ends)
 		return e;
 	if (!found && is_import_lock(&stack.at[0])) {
 		snprintf(out->name, sizeof(out->name), "global import lock");

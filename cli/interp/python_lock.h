@@ -22,6 +22,7 @@ struct kind;
 struct hunt {
 	struct interp *py;
 	uint64_t address; /* that it is waited for by */
+	uint64_t parked;  /* where the waiter has parked, 0: nowhere */
 	const struct kind *kind;
 	uint64_t lock;	 /* the object that contains the address */
 	uint64_t object; /* it, or what contains it: which the program has a name for */

@@ -3,9 +3,7 @@
 
 import json
 
-import pytest
-
-from conftest import PROGRAMS, pythons
+from conftest import PROGRAMS
 
 PROGRAM = PROGRAMS / "lock_names.py"
 
@@ -25,9 +23,8 @@ def causes(document):
             if c["cause"] == "lock"}
 
 
-@pytest.mark.parametrize("version", sorted(pythons()))
-def test_every_lock_has_its_name_and_holder(version, run, report, tmp_path):
-    done = run(pythons()[version], PROGRAM, tmp_path)
+def test_every_lock_has_its_name_and_holder(python, run, report, tmp_path):
+    done = run(python, PROGRAM, tmp_path)
     assert done.returncode == 0, done.stderr
     expected = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(expected) > 18

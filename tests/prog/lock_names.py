@@ -225,7 +225,7 @@ def wait_file():
     r, w = os.pipe()
     fcntl.fcntl(w, 1031, 4096)  # F_SETPIPE_SZ
     os.write(w, b"x" * 4096)
-    out = os.fdopen(w, "wb")
+    out = os.fdopen(w, "wb", 8192)
 
     def fill():
         out.write(b"y" * 20000)

@@ -286,6 +286,32 @@ int store_load(struct observations *out, const char *path, char *why, size_t why
 	return 0;
 }
 
+static int ticks_load(struct load *l)
+{
+	int err = 0;
+
+	for (int i = 0; i <= TABLE_TICKS && !err; i++) /* what they refer to comes before them */
+		err = load_table(l, (enum table_id)i);
+	return err;
+}
+
+int store_ticks(const char *path, tick_visitor *visit, void *closure)
+{
+	struct observations some = {0};
+	char why[256];
+	struct load l = {.out = &some,
+			 .path = path,
+			 .why = why,
+			 .why_size = sizeof(why),
+			 .visit = visit,
+			 .closure = closure};
+	int err = load_file(&l, ticks_load);
+
+	vec_free(&l.notes);
+	observations_free(&some);
+	return err;
+}
+
 void observations_free(struct observations *o)
 {
 	free((void *)o->capture.notes);

@@ -207,7 +207,9 @@ static int accept_ticks(struct load *l, const struct row_ticks *row)
 
 	if (at < 0 || row->count > UINT32_MAX || tick_bucket_from_us(bucket) != row->from_us)
 		return -EINVAL;
-	if (l->follow)
+	if (l->visit)
+		l->visit(l->closure, row->loop, row->second, bucket, row->count);
+	else if (l->follow)
 		follow_ticks(l->follow, row->loop, row->second, bucket, row->count);
 	else
 		l->out->loops.at[at].count[bucket] += row->count;

@@ -23,6 +23,8 @@ struct load {
 	char *why;
 	size_t why_size;
 	struct store_follow *follow; /* only what it has not had; NULL: all */
+	tick_visitor *visit;	     /* gets the ticks; NULL: they are summed in the loops */
+	void *closure;
 };
 
 /* Reads all rows of a table, refers to nothing in tables read later. 0, or -errno having said why. */

@@ -2,7 +2,8 @@
  *
  * Trace Event JSON ("Trace Event Format", Google 2016), which ui.perfetto.dev, its trace processor and
  * chrome://tracing read: threads as tracks; stalls, with their segments inside, and the holds of locks as
- * slices; an arrow from each hold to the segment that waited for it; stalled time as a counter.
+ * slices; an arrow from each hold to the segment that waited for it; as counters the stalled time, and of
+ * each second the number of ticks and the longest.
  *
  * Slices of one track must nest: two loops in turn victim and holder may not, so that a slice ends where the
  * one around it does.
@@ -13,7 +14,9 @@
 
 #include "../format.h"
 #include "../prose.h"
+#include "../store.h"
 #include "emit.h"
+#include "text.h"
 #include "walk.h"
 
 #define DEPTH_MAX 64
@@ -285,27 +288,81 @@ static bool stall_flows(void *closure, const struct verdict_process *p, const st
 	return !ferror(t->emit.out);
 }
 
-static void counter_write(struct trace *t, const struct verdict_loop *l)
+/* --- counters --- */
+
+/* Perfetto shows a counter by its name and unit: "loop in MainThread: stalled ms". */
+static void counter_write(struct trace *t, const struct verdict_loop *l, const char *what, const char *unit,
+			  uint64_t ns, double value)
 {
 	char name[256];
+	snprintf(name, sizeof name, "loop in %s:%s", l->thread->name ? l->thread->name : "a thread", what);
+	event_begin(t, "C", l->thread->tid, name);
+	emit_micros(&t->emit, "ts", ns);
+	emit_object(&t->emit, "args");
+	emit_real(&t->emit, unit, value);
+	emit_close(&t->emit, '}');
+	emit_close(&t->emit, '}');
+}
+
+static void stalled_counter(struct trace *t, const struct verdict_loop *l)
+{
 	uint64_t sum = 0;
-	snprintf(name, sizeof name, "stalled ms, loop in %s", l->thread->name ? l->thread->name : "a thread");
 	for (size_t i = 0; i < l->stalls.n && !ferror(t->emit.out); i++) {
 		const struct verdict_stall *s = &l->stalls.at[i];
 		sum += s->ns;
-		event_begin(t, "C", l->thread->tid, name);
-		emit_micros(&t->emit, "ts", s->seen->start_ns + s->ns);
-		emit_object(&t->emit, "args");
-		emit_real(&t->emit, "ms", (double)sum / 1e6);
-		emit_close(&t->emit, '}');
-		emit_close(&t->emit, '}');
+		counter_write(t, l, " stalled", "ms", s->seen->start_ns + s->ns, (double)sum / 1e6);
 	}
+}
+
+/* The ticks that are no stalls are in the record by their number and length in each second. */
+struct tick_counter {
+	struct trace *trace;
+	const struct verdict *verdict;
+	uint32_t loop;
+	uint64_t second, ticks, longest_ns;
+};
+
+static const struct verdict_loop *loop_find(struct tick_counter *c)
+{
+	for (size_t p = 0; p < c->verdict->processes.n; p++)
+		for (size_t l = 0; l < c->verdict->processes.at[p].loops.n; l++)
+			if (c->verdict->processes.at[p].loops.at[l].seen->id == c->loop) {
+				c->trace->process = &c->verdict->processes.at[p];
+				return &c->verdict->processes.at[p].loops.at[l];
+			}
+	return NULL;
+}
+
+/* Of the second that is over; and that the next has none, unless it has. */
+static void second_write(struct tick_counter *c, bool next_has_some)
+{
+	struct trace *t = c->trace;
+	const struct verdict_loop *l = c->ticks && !ferror(t->emit.out) ? loop_find(c) : NULL;
+	for (int i = 0; i < (next_has_some ? 1 : 2) && l; i++) {
+		uint64_t ns = t->seen->capture.start_ns + (c->second + (uint64_t)i) * NS;
+		counter_write(t, l, "", "ticks a second", ns, i ? 0 : (double)c->ticks);
+		counter_write(t, l, " longest tick", "ms", ns, i ? 0 : (double)c->longest_ns / 1e6);
+	}
+	c->ticks = c->longest_ns = 0;
+}
+
+static void tick_visit(void *closure, uint32_t loop, uint64_t second, uint32_t bucket, uint64_t count)
+{
+	struct tick_counter *c = closure;
+	if (loop != c->loop || second != c->second)
+		second_write(c, loop == c->loop && second == c->second + 1);
+	c->loop = loop;
+	c->second = second;
+	c->ticks += count;
+	c->longest_ns = tick_bucket_ns(bucket);
 }
 
 static void process_write(struct trace *t)
 {
 	const struct verdict_process *p = t->process;
-	metadata_write(t, p->seen->pid, "process_name", p->seen->exe ? p->seen->exe : "a process");
+	char command[PROSE_MAX * 2], name[PROSE_MAX];
+	name_command(command, sizeof command, p->seen->command);
+	metadata_write(t, p->seen->pid, "process_name", prose_fit(name, sizeof name, command, 80, FIT_HEAD));
 	for (size_t i = 0; i < p->threads.n; i++)
 		if (p->threads.at[i]->name && *p->threads.at[i]->name)
 			metadata_write(t, p->threads.at[i]->tid, "thread_name", p->threads.at[i]->name);
@@ -316,7 +373,7 @@ static void process_write(struct trace *t)
 		slice_write(t, &t->slices.at[i]);
 	stalls_walk(p, stall_flows, t);
 	for (size_t i = 0; i < p->loops.n; i++)
-		counter_write(t, &p->loops.at[i]);
+		stalled_counter(t, &p->loops.at[i]);
 }
 
 /* Where each stall's holds begin: they are sorted by stall. */
@@ -338,7 +395,6 @@ static int perfetto_write(FILE *out, const struct verdict *v, const struct forma
 {
 	struct trace t = {.emit = {.out = out, .empty = true, .line = true}, .seen = v->seen};
 	struct emit *j = &t.emit;
-	(void)options;
 	holds_index(&t);
 	emit_object(j, NULL);
 	emit_string(j, "displayTimeUnit", "ms");
@@ -350,6 +406,11 @@ static int perfetto_write(FILE *out, const struct verdict *v, const struct forma
 	for (size_t i = 0; i < v->processes.n && !ferror(out); i++) {
 		t.process = &v->processes.at[i];
 		process_write(&t);
+	}
+	if (options->record) {
+		struct tick_counter counter = {.trace = &t, .verdict = v};
+		store_ticks(options->record, tick_visit, &counter);
+		second_write(&counter, false);
 	}
 	emit_close(j, ']');
 	emit_close(j, '}');

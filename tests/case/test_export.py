@@ -2,11 +2,16 @@
 """whystall export: each format as its readers take it, and the same figures as the report's."""
 
 import json
+import os
+import re
 import subprocess
+import xml.etree.ElementTree
 
 import pytest
 
 from conftest import DEBIAN
+from fetch import npm, python_path
+from perfetto_trace import PerfettoTrace
 from test_check import SICK
 
 
@@ -63,35 +68,15 @@ def test_folded_weighs_the_stalled_time_by_culprit(export, document):
     assert "heavy (sick.py:6)" in export("folded")
 
 
-# What speedscope's src/lib/file-format-spec.ts demands of a file with sampled profiles.
-SPEEDSCOPE = {
-    "type": "object",
-    "required": ["$schema", "shared", "profiles"],
-    "properties": {
-        "$schema": {"const": "https://www.speedscope.app/file-format-schema.json"},
-        "name": {"type": "string"}, "exporter": {"type": "string"}, "activeProfileIndex": {"type": "number"},
-        "shared": {"type": "object", "required": ["frames"], "properties": {"frames": {"type": "array", "items": {
-            "type": "object", "required": ["name"], "additionalProperties": False,
-            "properties": {"name": {"type": "string"}, "file": {"type": "string"}, "line": {"type": "number"},
-                           "col": {"type": "number"}}}}}},
-        "profiles": {"type": "array", "items": {
-            "type": "object", "additionalProperties": False,
-            "required": ["type", "name", "unit", "startValue", "endValue", "samples", "weights"],
-            "properties": {
-                "type": {"const": "sampled"}, "name": {"type": "string"},
-                "unit": {"enum": ["none", "nanoseconds", "microseconds", "milliseconds", "seconds", "bytes"]},
-                "startValue": {"type": "number"}, "endValue": {"type": "number"},
-                "samples": {"type": "array", "items": {"type": "array", "items": {"type": "integer", "minimum": 0}}},
-                "weights": {"type": "array", "items": {"type": "number", "minimum": 0}}}}},
-    },
-}
-
-
 def test_speedscope_is_by_its_format(export, document):
     import jsonschema
 
     trace = json.loads(export("speedscope"))
-    jsonschema.Draft202012Validator(SPEEDSCOPE).validate(trace)
+    schema = json.loads((npm("speedscope", "1.25.0") / "dist" / "release" / "file-format-schema.json").read_text())
+    jsonschema.validators.validator_for(schema)(schema).validate(trace)
+    wrong = dict(trace, profiles=[dict(trace["profiles"][0], weights="none")])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validators.validator_for(schema)(schema).validate(wrong)
     frames = trace["shared"]["frames"]
     for profile in trace["profiles"]:
         assert len(profile["samples"]) == len(profile["weights"]) > 0
@@ -134,8 +119,58 @@ def test_perfetto_slices_nest_and_arrows_join_them(export, document):
         assert [e["name"] for e in around(flow, "hold")] == ["holds the GIL"]
         assert around(ends[number], "segment")[0]["args"]["cause"] == "gil"
         assert ends[number]["ts"] >= flow["ts"]
-    counters = [e["args"]["ms"] for e in events if e["ph"] == "C"]
+    counters = [e["args"]["ms"] for e in events if e["ph"] == "C" and e["name"] == "loop in MainThread: stalled"]
     assert counters == sorted(counters) and abs(counters[-1] / 1e3 - stalled(document)) < 1e-5
+
+
+def test_perfetto_takes_the_trace_in(export, document, tmp_path):
+    """Perfetto's own trace processor: what its user interface then shows."""
+    process = document["processes"][0]
+    (loop,) = process["loops"]
+    with PerfettoTrace(export("perfetto").encode()) as trace:
+        assert trace.query("select name, value from stats where severity in ('error', 'data_loss') and value > 0") == []
+        threads = trace.query("select t.name thread, p.name process, pid from thread t join process p using (upid)")
+        assert {(t["thread"], t["process"], t["pid"]) for t in threads} >= {
+            ("MainThread", "sick.py", process["pid"]), ("worker", "sick.py", process["pid"])}
+        slices = trace.query("select s.name, category, ts, dur, depth, t.name thread from slice s "
+                             "join thread_track k on s.track_id = k.id join thread t using (utid) order by ts")
+        stalls = [s for s in slices if s["category"] == "stall"]
+        assert len(stalls) == loop["stalls"]["count"] and {s["thread"] for s in stalls} == {"MainThread"}
+        assert abs(sum(s["dur"] for s in stalls) / 1e9 - loop["stalls"]["total_s"]) < 1e-6
+        assert all(s["depth"] == 1 for s in slices if s["category"] == "segment")
+        holds = [s for s in slices if s["category"] == "hold"]
+        assert ("worker", "holds the GIL") in [(s["thread"], s["name"]) for s in holds]
+        flows = trace.query(
+            "select o.name holds, ot.name holder, i.name waits, it.name waiter, o.ts began, o.dur kept, i.ts since "
+            "from flow f join slice o on f.slice_out = o.id join slice i on f.slice_in = i.id "
+            "join thread_track ok on o.track_id = ok.id join thread ot on ok.utid = ot.utid "
+            "join thread_track ik on i.track_id = ik.id join thread it on ik.utid = it.utid")
+        assert ("holds the GIL", "worker", "gil: heavy", "MainThread") in [
+            (f["holds"], f["holder"], f["waits"], f["waiter"]) for f in flows]
+        assert all(f["began"] + f["kept"] > f["since"] for f in flows)
+        counters = {}
+        for c in trace.query("select k.name, value from counter c join counter_track k on c.track_id = k.id order by ts"):
+            counters.setdefault(c["name"], []).append(c["value"])
+        assert abs(counters["loop in MainThread: stalled ms"][-1] / 1e3 - loop["stalls"]["total_s"]) < 1e-5
+        assert sum(counters["loop in MainThread: ticks a second"]) == loop["ticks"]
+        longest = max(counters["loop in MainThread: longest tick ms"])
+        assert abs(longest / 1e3 / loop["tick_s"]["max"] - 1) < 0.04
+        args = trace.query("select distinct a.flat_key, a.display_value from slice s join args a using (arg_set_id) "
+                           "where s.name = 'gil: heavy'")
+        assert {"flat_key": "args.line", "display_value": "6"} in args
+
+
+def test_folded_is_what_a_flame_graph_is_made_of(export, document):
+    """inferno, which flamegraph.pl's users moved to."""
+    script = "import sys, pyinferno; sys.stdout.write(pyinferno.flamegraph_from_lines(sys.stdin.read().splitlines()))"
+    done = subprocess.run([DEBIAN, "-c", script], input=export("folded"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env=dict(os.environ, PYTHONPATH=python_path("pyinferno==0.2.6")))
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    svg = xml.etree.ElementTree.fromstring(done.stdout)
+    titles = [t.text for t in svg.iter("{http://www.w3.org/2000/svg}title")]
+    (everything,) = [t for t in titles if t.startswith("all (")]
+    assert abs(int(re.sub(r"\D", "", everything.split(" samples")[0])) / 1e6 - stalled(document)) < 0.001
+    assert any(t.startswith("heavy (sick.py:6) (") for t in titles)
 
 
 def test_openmetrics_is_what_a_scraper_takes(export, document):

@@ -131,8 +131,10 @@ static struct shares shares_count(const struct gap *g, uint64_t start, uint64_t 
 		sum.seen += time;
 		sum.cpu += cpu;
 		sum.delay += delay;
+		bool unknown = a->seen->faults < 0 || b->seen->faults < 0;
 		if (a->seen->run == RUN_FAULTING || b->seen->run == RUN_FAULTING ||
-		    faults_rise(a->seen, b->seen))
+		    faults_rise(a->seen, b->seen) ||
+		    (unknown && a->doing == DOING_FAULT && b->doing == DOING_FAULT))
 			fault += (int64_t)(time - cpu - delay);
 	}
 	sum.fault = fault > 0 ? (uint64_t)fault : 0;
@@ -230,13 +232,20 @@ static void gap_count(struct gap *g)
 {
 	const struct obs_stall *stall = g->judge->stall;
 	uint64_t length = g->end - g->start;
+	uint64_t late = 0;
 	g->all = shares_count(g, g->start, g->end);
-	if (g->judge->wait_count || stall->cpu_ns < 0 || stall->delay_ns < 0 || g->all.seen >= length / 2)
+	for (size_t i = 0; i < g->judge->wait_count; i++)
+		if (g->judge->waits[i].what == WAIT_RUNQUEUE)
+			late += g->judge->waits[i].end_ns - g->judge->waits[i].start_ns;
+		else
+			return;
+	if (stall->cpu_ns < 0 || stall->delay_ns < 0 || g->all.seen >= length / 2)
 		return;
 	for (size_t i = 0; i < g->looks.n; i++) /* nor does a part of it that is something else */
 		if (g->looks.at[i].doing >= DOING_CALL)
 			return;
 	uint64_t cpu = (uint64_t)stall->cpu_ns, delay = (uint64_t)stall->delay_ns;
+	delay = delay > late ? delay - late : 0;
 	g->all = (struct shares){.seen = length, .cpu = cpu, .delay = delay};
 	if (stall->faults > 0 && cpu + delay < length)
 		g->all.fault = length - cpu - delay;

@@ -352,6 +352,9 @@ static void tick_follow(struct watch *w, struct watch_thread *t, uint64_t tick)
 	if (!s->seen.start_ns) {
 		s->seen = stall_new(tick);
 		s->seen.ongoing = true;
+	}
+	if (!s->based && LOAD(t->slot->tick_start) == tick) { /* else it is not back from its wait yet */
+		s->based = true;
 		watch_look_base(w, t, s);
 	}
 	s->seen.end_ns = w->now;

@@ -82,6 +82,7 @@ struct watch_stall {
 	VEC(struct raw_sample) crowd;	    /* looks at those of whom one may turn out to be the holder */
 	uint64_t next_look;
 	uint64_t put_ns;    /* what the last put of it cost */
+	bool based;	    /* its first counts are put */
 	uint64_t overtaken; /* when another tick was first seen in its place */
 	bool sure;	    /* a tick of what was a loop by then */
 };

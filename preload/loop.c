@@ -15,6 +15,7 @@
  * goes on. */
 #define TAKE_OVER_POLLED 3
 #define TAKE_OVER_EPOLL 100
+#define LATE_NS 1000000u /* a wait that returns so long after it was due is worth an event */
 
 static void loop_end(struct self *s, uint64_t now)
 {
@@ -254,6 +255,8 @@ void ready_end(struct call *c, int result, int error)
 	if (s->long_tick)
 		event_push(s, EV_READY, c->hook, c->start, now, c->object, result > 0 ? (uint32_t)result : 0);
 	s->long_tick = false;
+	if (unlikely(now - begin >= LATE_NS))
+		event_push(s, EV_RUNQUEUE, c->hook, begin, now, 0, 0);
 	release(t->tick_start, begin);
 	if (!instance_leave(s))
 		store(t->tick_start, 0);

@@ -278,9 +278,10 @@ OUTLINE void ready_exit(struct probe_thread *t, uint32_t index, long result, uin
 		loop_end(t, index, now);
 		return;
 	}
-	if (result == 0 && t->deadline && t->deadline > start && t->deadline < now)
-		begin = t->deadline; /* it was due then */
-	else if (result != 0 && t->woken > start && t->woken < now && t->off > start)
+	/* it was due then, whatever it found once it ran again; a stop ends it with EINTR */
+	if (t->deadline && t->deadline > start && t->deadline < now)
+		begin = t->deadline;
+	if (result != 0 && t->woken > start && t->woken < begin && t->off > start)
 		begin = t->woken;
 	t->wait_ns += begin - start;
 	if (!t->loop_first)

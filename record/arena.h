@@ -41,7 +41,8 @@
 	EVENT(5, CALL, "call") /* a loop thread was in a call: start..time, object = descriptor */           \
 	EVENT(6, LOOP_END, "loop_end") /* the loop's wait object was closed (or replaced by another): start  \
 					  = its first wait's return, arg = how often it was waited on */     \
-	/* by the probe only: of a loop thread in its tick, start..time */                                   \
+	/* of a loop thread in its tick, start..time; by the probe only, but for a wait that returned late   \
+	 */                                                                                                  \
 	EVENT(7, RUNQUEUE, "runqueue") /* ready to run, without a CPU */                                     \
 	EVENT(8, STOPPED, "stopped")   /* by a signal or a debugger */                                       \
 	EVENT(9, FAULT, "fault")       /* blocked in a page fault */

@@ -21,10 +21,10 @@ class Cache:
             await asyncio.sleep(0.001)
 
     def lookup(self):
-        gc.enable()
         found = []
         with stamp.parts("lookup", "gc"):
-            for i in range(3000):
+            gc.enable()  # ill: lookup
+            for i in range(3000):  # ill: lookup
                 found.append([i])  # ill: lookup gc_collect_main|gc_collect_generations|collect_generations|_PyGC_Collect|_Py_RunGC|gc_collect_young|gc_collect_increment
         gc.disable()
         return len(found)

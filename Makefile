@@ -5,6 +5,7 @@
 # make check-all  and the long ones
 # make accuracy   the labelled programs, on every Python version present
 # make bench      what whystall costs, as paired ratios
+# make fuzz       each reader of what is not ours on hostile bytes, a minute each
 # make install    into PREFIX (below DESTDIR)
 # make deps, unit, lint, format, clean
 # make V=1        shows the commands
@@ -36,11 +37,11 @@ C_FILES  := $(wildcard probe/*.[ch] record/*.h preload/*.[ch] cli/*.[ch] cli/*/*
 
 # Goals that may install what they need; any other only says what is missing.
 GROUPS := build $(if $(filter demo check check-all accuracy bench,$(MAKECMDGOALS)),demo) \
-	$(if $(filter check check-all accuracy,$(MAKECMDGOALS)),check) $(if $(filter bench,$(MAKECMDGOALS)),bench)
-AUTO   := $(filter deps demo check check-all accuracy bench,$(MAKECMDGOALS))
+	$(if $(filter check check-all accuracy fuzz,$(MAKECMDGOALS)),check) $(if $(filter bench,$(MAKECMDGOALS)),bench)
+AUTO   := $(filter deps demo check check-all accuracy bench fuzz,$(MAKECMDGOALS))
 
 .DELETE_ON_ERROR:
-.PHONY: all deps unit unit-build demo check check-all accuracy bench lint format install clean
+.PHONY: all deps unit unit-build demo check check-all accuracy bench fuzz fuzz-build lint format install clean
 all: $(BUILD)/whystall $(BUILD)/libwhystall.so
 
 $(BUILD)/whystall: $(CLI_OBJ)
@@ -111,6 +112,19 @@ $(DUMPS): $(BUILD)/%: %.c $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
 unit-build: $(UNIT) $(DUMPS)
 unit: unit-build
 	@set -e; for t in $(UNIT); do $$t; done
+
+# fuzzers: tests/fuzz/NAME_fuzz.c against the same, everything built for it by clang
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
+$(BUILD)/tests/fuzz/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/input.h $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -DLIBFUZZER -fsanitize=fuzzer $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(LIBS)
+fuzz-build: $(FUZZ)
+fuzz: deps all
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang \
+		CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
+		fuzz-build
+	@$(PYTHON) tests/fuzz/fuzz.py --build $(BUILD)/fuzz --whystall $(BUILD)/whystall $(ARGS)
 
 # What the accuracy and bench programs load or run; no part of whystall.
 $(BUILD)/tests/%.so: tests/%.c | $(BUILD)/.headers

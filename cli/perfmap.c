@@ -116,7 +116,8 @@ static bool perfmap_read(struct perfmap *map)
 		line_parse(map, map->text + map->parsed);
 		map->parsed = end + 1 - map->text;
 	}
-	qsort(map->rows.at, map->rows.n, sizeof(*map->rows.at), row_compare);
+	if (map->rows.n)
+		qsort(map->rows.at, map->rows.n, sizeof(*map->rows.at), row_compare);
 	return true;
 }
 

@@ -120,6 +120,7 @@ class Check:
             self.step("the ring under TSan", [ring])
         self.built("lint", self.build, "lint")
         if self.all:
+            self.step("fuzzers, 20 s each", [*self.make, "--no-print-directory", f"BUILD={self.build}", "fuzz", "ARGS=--seconds 20"])
             self.step("demo", [sys.executable, "demo/demo.py", "--build", self.build])
         for name in self.trouble:
             print(f"FAILED: {name}")

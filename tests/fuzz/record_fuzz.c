@@ -40,21 +40,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	return 0;
 }
 
-#ifndef LIBFUZZER
-static uint8_t *input;
-static size_t input_size;
-
-static void crashed(int number)
-{
-	int to = open("record_fuzz.crash", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	ssize_t n = write(to, input, input_size);
-
-	unlink(name);
-	signal(number, SIG_DFL);
-	raise(number);
-	_exit(n < 0);
-}
-
 static void mutate(uint8_t *bytes, size_t n)
 {
 	static const uint8_t odd[] = {0, 1, 2, 5, 10, 13, 0x7f, 0x80, 0x81, 0xff};
@@ -78,6 +63,32 @@ static void mutate(uint8_t *bytes, size_t n)
 			memset(bytes + at, odd[(size_t)rand() % LENGTH(odd)], (size_t)rand() % 16 % (n - at));
 		}
 	}
+}
+
+#ifdef LIBFUZZER
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t n, size_t max);
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t n, size_t max, unsigned seed);
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t n, size_t max, unsigned seed)
+{
+	if (seed % 8 == 0 || n < 4096)
+		return LLVMFuzzerMutate(bytes, n, max);
+	srand(seed);
+	mutate(bytes, n);
+	return n;
+}
+#else
+static uint8_t *input;
+static size_t input_size;
+
+static void crashed(int number)
+{
+	int to = open("record_fuzz.crash", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	ssize_t n = write(to, input, input_size);
+
+	unlink(name);
+	signal(number, SIG_DFL);
+	raise(number);
+	_exit(n < 0);
 }
 
 int main(int argc, char **argv)

@@ -154,6 +154,7 @@ void watch_stop(struct watch *w, struct obs_capture *capture)
 		if (w->procs.at[i]->live)
 			watch_process_leave(w, w->procs.at[i], w->now);
 	room_note(w);
+	watch_names_note(w);
 	capture_fill(w, capture);
 	writer_put_capture(w->writer, capture);
 	for (size_t i = 0; i < w->threads.n; i++)
@@ -166,6 +167,7 @@ void watch_stop(struct watch *w, struct obs_capture *capture)
 	}
 	vec_free(&w->threads);
 	vec_free(&w->procs);
+	vec_free(&w->names);
 	free(w); /* the notes live on in the capture */
 }
 

@@ -18,6 +18,7 @@
 
 #define TRIES_ABSENT 12u /* looks for an interpreter that is not (yet) in the process, over about 20 s */
 #define FORGET_AFTER_NS NS
+#define NAMES_AT_ONCE 8u
 #define NAME_TRIES 6u /* in quick succession; after that, and once it has one, every other second */
 
 void watch_note(struct watch *w, const char *sentence)
@@ -72,6 +73,16 @@ static void locks_tell(struct watch *w, struct watch_proc *p)
 	}
 }
 
+/* The runtime may have names for those that are there already. */
+static void threads_rename(struct watch *w, const struct watch_proc *p)
+{
+	for (size_t i = 0; i < w->threads.n; i++)
+		if (w->threads.at[i]->proc == p && w->threads.at[i]->live) {
+			w->threads.at[i]->name_tries = 0;
+			w->threads.at[i]->next_name = w->now;
+		}
+}
+
 static void interp_look(struct watch *w, struct watch_proc *p)
 {
 	struct maps maps;
@@ -107,6 +118,7 @@ static void interp_look(struct watch *w, struct watch_proc *p)
 		p->seen.switch_interval_s = p->ops->switch_interval(p->interp);
 		p->seen.free_threaded = p->ops->free_threaded(p->interp);
 		locks_tell(w, p);
+		threads_rename(w, p);
 	}
 	writer_put_process(w->writer, &p->seen);
 }
@@ -229,7 +241,7 @@ static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, b
 	if (ours)
 		thread_totals(t);
 	t->live = false;
-	t->seen.end_ns = when;
+	t->seen.end_ns = when > t->seen.start_ns ? when : t->seen.start_ns; /* it began after this look did */
 	writer_put_thread(w->writer, &t->seen);
 	thread_close(w, t);
 	w->by_thread_slot[t->slot_index] = NULL;
@@ -425,6 +437,7 @@ void watch_thread_name(struct watch *w, struct watch_thread *t)
 		free(comm);
 	}
 	if (name[0] && intern(name) != t->seen.name) {
+		watch_names_seen(w, t->seen.name, intern(name));
 		t->seen.name = intern(name);
 		writer_put_thread(w->writer, &t->seen);
 	}
@@ -505,7 +518,9 @@ void watch_totals(struct watch *w)
 		if (!t->live)
 			continue;
 		struct obs_thread before = t->seen;
-		if (thread_totals(t) == -ESRCH && !t->loop) { /* cancelled: the shim did not see it end */
+		int gone = thread_totals(t);
+		if ((gone == -ESRCH || gone == -ENOENT) &&
+		    !t->loop) { /* cancelled: the shim did not see it end */
 			thread_end(w, t, w->now, false);
 			continue;
 		}
@@ -520,6 +535,19 @@ void watch_totals(struct watch *w)
 		if (w->procs.at[i]->live && w->procs.at[i]->interp)
 			locks_tell(w, w->procs.at[i]);
 	threads_forget(w);
+}
+
+/* The runtime's names of threads that are young: what ends within a second has one too. */
+static void names_read(struct watch *w)
+{
+	unsigned read = 0;
+	for (size_t i = 0; i < w->threads.n && read < NAMES_AT_ONCE; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (!t->live || !t->proc->interp || w->now < t->next_name || t->name_tries >= NAME_TRIES)
+			continue;
+		watch_thread_name(w, t);
+		read++;
+	}
 }
 
 void watch_processes(struct watch *w)
@@ -546,6 +574,7 @@ void watch_processes(struct watch *w)
 		if (!t && (state == THREAD_LIVE || state == THREAD_ENDED))
 			thread_new(w, i);
 	}
+	names_read(w);
 	for (size_t i = 0; i < w->procs.n; i++) {
 		struct watch_proc *p = w->procs.at[i];
 		if (!p->live)

@@ -374,11 +374,8 @@ static void tick_follow(struct watch *w, struct watch_thread *t, uint64_t tick)
 
 static bool loop_qualifies(struct watch *w, struct watch_thread *t, uint64_t object)
 {
-	char tid[16];
-	snprintf(tid, sizeof tid, "%d", t->seen.tid);
 	if (w->options.loop)
-		return !strcmp(w->options.loop, tid) ||
-		       (t->seen.name && !strcmp(w->options.loop, t->seen.name));
+		return watch_names_it(w, t);
 	if (!(object & LOOP_POLLED))
 		return true;
 	/* poll or select: workers poll for work too, and clients the one socket that they talk on */
@@ -441,7 +438,7 @@ static void loop_is(struct watch *w, struct watch_thread *t, uint32_t hook, uint
 	struct watch_loop *l = t->loop;
 	if (l->is_loop)
 		return;
-	l->is_loop = true;
+	l->is_loop = w->loop_named = true;
 	struct obs_loop *seen = watch_loop_seen(t);
 	seen->wait = watch_hook_valid(hook) ? watch_hook_call(hook) : "epoll_wait";
 	if (!seen->first_ns)

@@ -157,6 +157,8 @@ struct watch {
 	unsigned perf_open;
 	uint64_t lost_events, suppressed;
 	VEC(const char *) notes;
+	VEC(const char *) names; /* with --loop: what threads were called */
+	bool loop_named;	 /* the thread that --loop names is a loop */
 	bool busy;
 };
 
@@ -166,13 +168,19 @@ void watch_process_end(struct watch *, struct watch_proc *, uint64_t when);
 void watch_process_leave(struct watch *, struct watch_proc *, uint64_t when); /* it lives on, unwatched */
 void watch_threads_ended(struct watch *);
 void watch_totals(struct watch *); /* once a second, and when a report is wanted: what changes slowly */
-struct watch_lock *watch_lock_of(struct watch *, struct watch_proc *, uint64_t address, enum lock_kind);
 struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
 void watch_thread_name(struct watch *, struct watch_thread *);
 void watch_note(struct watch *, const char *sentence); /* once */
 void watch_describe_process(struct watch *, struct watch_proc *);
 /* The program that it was is gone, the process is not: its threads end. */
 void watch_process_left(struct watch *, struct watch_proc *);
+
+/* watch_names.c */
+/* Is it the thread that --loop names? */
+bool watch_names_it(const struct watch *, const struct watch_thread *);
+void watch_names_seen(struct watch *, const char *old, const char *name);
+/* Nothing was a loop that is called so: says what there was. */
+void watch_names_note(struct watch *);
 
 /* watch_leave.c */
 /* A slot of a child that runs without the shim, and is past its exec. */

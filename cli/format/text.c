@@ -184,9 +184,15 @@ static void process_write(const struct text *t, const struct verdict_process *p,
 		text_say(t, 0, 0, "%s", p->seen->note);
 	if (sum.sick)
 		putc('\n', t->out);
-	if (sum.loops > 1 && sum.sick)
-		text_say(t, 0, 0, "Of its %zu loops %zu stalled, %s.", sum.loops, sum.sick,
-			 stalled_format(stalled, sizeof(stalled), &sum));
+	if (sum.loops > 1 && sum.sick) {
+		stalled_format(stalled, sizeof(stalled), &sum);
+		if (sum.sick < sum.loops)
+			text_say(t, 0, 0, "Of its %zu loops %zu stalled, %s.", sum.loops, sum.sick, stalled);
+		else if (sum.loops == 2)
+			text_say(t, 0, 0, "Both of its loops stalled, %s.", stalled);
+		else
+			text_say(t, 0, 0, "All %zu of its loops stalled, %s.", sum.loops, stalled);
+	}
 	for (size_t i = 0; i < p->loops.n; i++) {
 		if (sum.loops > 1 && sum.sick)
 			putc('\n', t->out);

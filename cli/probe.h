@@ -37,6 +37,8 @@ bool probe_pump(struct probe *, struct arena *, struct watch *);
 /* The interpreter's locks of the process in entry `proc`, and where its frames are. */
 void probe_locks(struct probe *, uint32_t proc, const struct probe_lock *locks, uint32_t n,
 		 const struct probe_frames_layout *);
+/* The thread in entry `thread` runs a loop whose tick was under way when it was taken up. */
+void probe_before(struct probe *, uint32_t thread);
 /* Events and entries that there was no room for. */
 struct probe_losses {
 	uint64_t events, threads, procs;

@@ -12,6 +12,7 @@
 #include "../record/hooks.h"
 #include "../record/ring.h"
 #include "probe_state.h"
+#include "util.h"
 #include "watch.h"
 
 #define RING_ALMOST (ARENA_RING - 8)
@@ -52,15 +53,21 @@ static void thread_adopt(struct probe *p, uint32_t i)
 	to->state = THREAD_LIVE;
 }
 
+#define KEEP_NS NS	  /* events on their way may still mean an ended thread ... */
+#define KEEP_THREADS 512u /* ... while there is room */
+
 /* Entries that the watcher is done with go back to the probe. */
 static void entries_give_back(struct probe *p)
 {
+	uint64_t now = now_ns();
 	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
 		if (!p->thread_mine[i] || p->arena->thread[i].state != THREAD_FREE)
 			continue;
 		uint32_t loop = p->threads[i].loop;
 		if (p->threads[i].state == THREAD_LIVE)
 			continue; /* the watcher gave it up before its time: it lives on unseen */
+		if (p->threads[i].end + KEEP_NS > now && *p->threads_high < KEEP_THREADS)
+			continue;
 		if (loop && loop <= PROBE_LOOPS) {
 			loop--;
 			memset(&p->loops[loop], 0, sizeof p->loops[loop]);
@@ -112,6 +119,16 @@ static int owner_of(const struct probe *p, uint32_t proc, uint32_t ns_tid, uint6
 	return 0;
 }
 
+/* A wait that began before the interpreter's lock was known is for its futex. */
+static uint64_t object_of(const struct probe *p, uint32_t proc, uint64_t object)
+{
+	const struct probe_proc *from = &p->procs[proc];
+	for (uint32_t i = 0; i < from->locks && i < PROBE_LOCKS; i++)
+		if (object >= from->lock[i].start && object < from->lock[i].end)
+			return from->lock[i].freed;
+	return object;
+}
+
 static void now_copy(struct probe *p, const struct probe_thread *from, struct arena_thread *to)
 {
 	struct probe_thread t;
@@ -129,7 +146,7 @@ static void now_copy(struct probe *p, const struct probe_thread *from, struct ar
 	to->now_hook = t.now == NOW_LOCK ? HOOK_syscall : probe_hook(t.nr);
 	to->now_owner = (uint32_t)owner;
 	to->now_since = t.now_since;
-	to->now_object = t.now_object;
+	to->now_object = t.now == NOW_LOCK ? object_of(p, t.proc, t.now_object) : t.now_object;
 	to->loop_object = t.loop_object;
 	to->loop_hook = probe_hook(t.loop_nr);
 	to->loop_waits = t.loop_waits;
@@ -144,12 +161,24 @@ static void now_copy(struct probe *p, const struct probe_thread *from, struct ar
 	to->dropped = t.dropped;
 }
 
+/* A loop whose wait has not been seen yet. */
+static void before_copy(const struct probe_thread *from, struct arena_thread *to)
+{
+	to->loop_object = 1;
+	to->loop_hook = HOOK_epoll_wait;
+	to->loop_waits = 3;
+	to->loop_first = to->tick_start = from->before;
+}
+
 static void thread_copy(struct probe *p, uint32_t i)
 {
 	const struct probe_thread *from = &p->threads[i];
 	struct arena_thread *to = &p->arena->thread[i];
-	if (from->loop_object || to->loop_object)
+	uint64_t before = from->before;
+	if (from->loop_object || to->loop_object || before)
 		now_copy(p, from, to);
+	if (before && !from->loop_object)
+		before_copy(from, to);
 	if (from->loop && from->loop <= PROBE_LOOPS)
 		memcpy(to->tick_count, p->loops[from->loop - 1].tick_count, sizeof to->tick_count);
 	if (!to->pthread)
@@ -187,6 +216,7 @@ static void plain_event(struct probe *p, const struct probe_event *in)
 	uint32_t proc = p->arena->thread[in->thread].proc;
 	if (e.kind == EV_WAIT) {
 		e.arg = (uint32_t)owner_of(p, proc, e.arg, e.object);
+		e.object = object_of(p, proc, e.object);
 		e.hook = HOOK_syscall;
 	} else if (e.hook || e.kind == EV_CALL || e.kind == EV_TICK) {
 		e.hook = probe_hook(e.hook);
@@ -305,4 +335,10 @@ void probe_locks(struct probe *p, uint32_t proc, const struct probe_lock *locks,
 	for (uint32_t i = 0; i < n && i < PROBE_LOCKS; i++)
 		to->lock[i] = locks[i];
 	__atomic_store_n(&to->locks, n < PROBE_LOCKS ? n : PROBE_LOCKS, __ATOMIC_RELEASE);
+}
+
+void probe_before(struct probe *p, uint32_t thread)
+{
+	if (thread < ARENA_THREADS && p->threads[thread].taken && !p->threads[thread].loop_object)
+		p->threads[thread].before = p->threads[thread].start;
 }

@@ -119,6 +119,7 @@ static void interp_look(struct watch *w, struct watch_proc *p)
 		p->seen.free_threaded = p->ops->free_threaded(p->interp);
 		locks_tell(w, p);
 		threads_rename(w, p);
+		watch_before(w, p);
 	}
 	writer_put_process(w->writer, &p->seen);
 }

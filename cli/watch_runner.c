@@ -3,6 +3,7 @@
  * Whether a loop is run by a function that we know: asked once, while it sleeps in its wait and its stack
  * stands still.
  */
+#include "probe.h"
 #include "runner.h"
 
 #include <stdlib.h>
@@ -31,6 +32,31 @@ static const char *native_runner(struct watch_thread *t)
 	return found;
 }
 
+/* The runner on the thread's stack, NULL: none that we know, or the stack could not be read. */
+static const char *runner_of(struct watch_thread *t, struct stack *stack)
+{
+	struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot->pthread};
+	if (t->proc->ops->stack(t->proc->interp, key, stack) || stack->cut)
+		return NULL;
+	const char *found = NULL;
+	for (int i = 0; i < stack->n && !found; i++)
+		found = runner_frame(&stack->at[i]);
+	return found;
+}
+
+void watch_before(struct watch *w, struct watch_proc *p)
+{
+	static struct stack stack;
+	for (size_t i = 0; i < w->threads.n && w->options.probe; i++) {
+		struct watch_thread *t = w->threads.at[i];
+		if (!t->live || t->proc != p || t->loop)
+			continue;
+		const char *call = syscall_name(blocked_sample(p->pid, t->seen.tid, NULL, NULL));
+		if (!(call && watch_hook_waits(call)) && runner_of(t, &stack))
+			probe_before(w->options.probe, t->slot_index);
+	}
+}
+
 void watch_runner(struct watch *w, struct watch_thread *t)
 {
 	static struct stack stack; /* large, and only this thread asks */
@@ -40,13 +66,9 @@ void watch_runner(struct watch *w, struct watch_thread *t)
 	if (l->seen.runner || l->runner_tries >= TRIES || !t->proc->interp || !now_read(t->slot, &now) ||
 	    now.now != NOW_READY)
 		return;
-	struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot->pthread};
 	l->runner_tries++;
-	if (t->proc->ops->stack(t->proc->interp, key, &stack) || stack.cut || !stack.n)
-		return;
-	for (int i = 0; i < stack.n && !l->seen.runner; i++)
-		l->seen.runner = runner_frame(&stack.at[i]);
-	if (!l->seen.runner)
+	l->seen.runner = runner_of(t, &stack);
+	if (!l->seen.runner && stack.n && !stack.cut)
 		l->seen.runner = native_runner(t);
 	if (!l->seen.runner)
 		return;

@@ -32,9 +32,10 @@ static void stall_clear(struct watch_stall *s)
 }
 
 /* Nothing is known of it yet. */
-static struct obs_stall stall_new(uint64_t start)
+static struct obs_stall stall_new(const struct watch *w, const struct watch_thread *t, uint64_t start)
 {
 	return (struct obs_stall){.start_ns = start,
+				  .began_before = w->options.probe && start == t->slot->start,
 				  .ready_after = -1,
 				  .cpu_ns = -1,
 				  .delay_ns = -1,
@@ -263,7 +264,7 @@ void watch_tick_event(struct watch *w, struct watch_thread *t, const struct aren
 		memset(&l->now, 0, sizeof l->now);
 		return;
 	}
-	struct watch_stall missed = {.seen = stall_new(e->start)};
+	struct watch_stall missed = {.seen = stall_new(w, t, e->start)};
 	stall_end(w, t, &missed, e->time);
 }
 
@@ -350,7 +351,7 @@ static void tick_follow(struct watch *w, struct watch_thread *t, uint64_t tick)
 		return;
 	w->busy = true;
 	if (!s->seen.start_ns) {
-		s->seen = stall_new(tick);
+		s->seen = stall_new(w, t, tick);
 		s->seen.ongoing = true;
 	}
 	if (!s->based && LOAD(t->slot->tick_start) == tick) { /* else it is not back from its wait yet */
@@ -540,7 +541,7 @@ void watch_loop_cut(struct watch *w, struct watch_thread *t, uint64_t when, bool
 	if (tick && cut && l->current && when > tick && when - tick >= w->arena->threshold_ns) {
 		if (l->now.seen.start_ns != tick) {
 			stall_clear(&l->now);
-			l->now.seen = stall_new(tick);
+			l->now.seen = stall_new(w, t, tick);
 		}
 		l->now.seen.ongoing = true;
 		l->now.seen.end_ns = when;

@@ -202,6 +202,7 @@ void watch_sync(struct watch *, uint32_t wanted);
 bool watch_hook_valid(uint32_t hook);
 const char *watch_hook_call(uint32_t hook); /* the kernel's name */
 enum hook_class watch_hook_class(uint32_t hook);
+bool watch_hook_waits(const char *call); /* is that a readiness wait? */
 
 /* watch_lock.c */
 struct now_copy;
@@ -279,6 +280,8 @@ struct watch_thread *watch_loop_of_tid(struct watch *, struct watch_proc *, int 
 
 /* watch_runner.c */
 void watch_runner(struct watch *, struct watch_thread *loop);
+/* Which threads of a process that the probe has just taken up are loops in the middle of a tick. */
+void watch_before(struct watch *, struct watch_proc *);
 
 /* watch_crowd.c */
 /* Looks at every thread: nobody knows who has the lock that the loop waits for. */

@@ -71,6 +71,40 @@ INLINE void thread_over(struct probe_thread *t, uint64_t now)
 	t->state = THREAD_ENDED;
 }
 
+/* What a thread is blocked in when it is taken up; it began before that, but is known only from now on. */
+OUTLINE void thread_join(struct task_struct *task, struct probe_thread *t, uint64_t now)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	t->taken = 1;
+	if (!task_state(task) || !regs)
+		return;
+	uint64_t nr = BPF_CORE_READ(regs, orig_ax), first = BPF_CORE_READ(regs, di);
+	t->off = now;
+	t->off_how = PROBE_BLOCKED;
+	if (nr >= PROBE_SYSCALLS)
+		return;
+	t->in_call = 1;
+	t->call = (uint16_t)nr;
+	t->entered = now;
+	switch (syscall_class[nr & (PROBE_SYSCALLS - 1)]) {
+	case PROBE_EPOLL:
+	case PROBE_EPOLL2:
+		loop_start(t, first + 1, t->call);
+		t->ready = 1;
+		now_set(t, NOW_READY, t->call, now, t->loop_object, 0);
+		break;
+	case PROBE_FUTEX:
+		t->waiting = PROBE_WAITING;
+		t->wait_start = now;
+		t->wait_object = first;
+		t->wait_nr = t->call;
+		now_set(t, NOW_LOCK, t->call, now, first, 0);
+		break;
+	default:
+		now_set(t, NOW_CALL, t->call, now, first, 0);
+	}
+}
+
 /* The threads of one process that lives already; whystall reads this iterator after it has set wanted_pid. */
 SEC("iter/task")
 int take_up(struct bpf_iter__task *context)
@@ -105,6 +139,9 @@ int take_up(struct bpf_iter__task *context)
 	int thread = thread_new(task, proc, now);
 	if (thread < 0)
 		return 0;
+	struct probe_thread *t = thread_at((uint32_t)thread);
+	if (t)
+		thread_join(task, t, now);
 	struct task_entry new = {.thread = (uint32_t)thread + 1, .proc = proc};
 	bpf_task_storage_get(&tasks, task, &new, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	struct probe_taken taken = {.pid = pid, .tid = task_number(task, &inner)};

@@ -84,7 +84,7 @@ OUTLINE void wait_settle(struct probe_thread *t, uint32_t index, uint64_t now)
 		t->lock_wait_start = 0;
 		t->gil_since = t->wait_end;
 	}
-	if (t->loop_object && t->wait_end - t->wait_start >= call_ns) {
+	if (followed(t) && t->wait_end - t->wait_start >= call_ns) {
 		EVENT_PUT(t, index, .kind = EV_WAIT, .hook = (uint16_t)t->wait_nr, .start = t->wait_start,
 			  .time = t->wait_end, .object = t->wait_object, .arg = t->now_spare);
 	}
@@ -191,7 +191,7 @@ OUTLINE void wait_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 	t->waiting = PROBE_WAITING;
 	if (lock)
 		t->gil_since = 0;
-	if (!t->loop_object)
+	if (!followed(t))
 		return;
 	if (lock) {
 		gil_put(t, index, p, lock, now);
@@ -283,7 +283,7 @@ OUTLINE void futex_exit(struct probe_thread *t, uint32_t index, struct probe_pro
 	t->waiting = PROBE_WAITED;
 	t->wait_end = now;
 	t->wait_off_ns = t->off_ns;
-	if (t->loop_object) {
+	if (followed(t)) {
 		now_set(t, NOW_RUNNING, 0, now, 0, 0);
 		wanted_drop(p, t->wait_object);
 	}

@@ -10,6 +10,7 @@
 
 #define LOOP_POLLED (1ull << 32)
 #define NO_DEADLINE 0
+#define ASSUMED_WAITS 3 /* as many as make a loop */
 #define TAKE_OVER_POLLED 3
 #define TAKE_OVER_EPOLL 100
 #define POLL_READ 8u	/* entries read at once */
@@ -44,8 +45,9 @@ OUTLINE void loop_start(struct probe_thread *t, uint64_t object, uint16_t nr)
 			t->loop = i + 1;
 	}
 	t->loop_nr = nr;
-	t->loop_waits = 0;
-	t->tick_start = 0;
+	t->loop_waits = t->before ? ASSUMED_WAITS : 0;
+	t->tick_start = t->before;
+	t->before = 0;
 	t->long_tick = 0;
 	t->other_waits = 0;
 	t->loop_object = object;

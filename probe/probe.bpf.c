@@ -62,7 +62,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 			p->end = now;
 		break;
 	}
-	if (t->loop_object)
+	if (followed(t))
 		now_set(t, NOW_CALL, (uint16_t)id, now, regs->di, 0);
 	return 0;
 }
@@ -93,7 +93,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		ready_exit(t, index, result, now);
 		return 0;
 	}
-	if (!t->loop_object || class == PROBE_FUTEX)
+	if (!followed(t) || class == PROBE_FUTEX)
 		return 0;
 	if (now - t->entered >= call_ns && (class != PROBE_OTHER || t->blocked_ns >= call_ns))
 		EVENT_PUT(t, index, .kind = EV_CALL, .hook = t->call, .start = t->entered, .time = now,
@@ -116,7 +116,7 @@ INLINE void left_cpu(struct probe_thread *t, struct task_struct *task, bool pree
 INLINE void got_cpu(struct probe_thread *t, uint32_t index, uint64_t now)
 {
 	uint64_t woken = t->woken > t->off ? t->woken : t->off_how == PROBE_PREEMPTED ? t->off : now;
-	bool told = t->loop_object && t->tick_start;
+	bool told = (t->loop_object && t->tick_start) || t->before;
 	if (!t->off || t->off_how == PROBE_ON_CPU)
 		return;
 	t->off_ns += now - t->off;

@@ -131,6 +131,7 @@ struct probe_thread {
 	uint64_t other;
 	uint32_t other_waits;
 	uint16_t call, in_call;			    /* its number; in one now */
+	uint8_t taken;				    /* up, while it lived */
 	uint8_t ready, long_tick, restart, waiting; /* waiting: enum probe_waiting */
 	uint32_t waited_lock;			    /* interpreter's lock waited for + 1, 0: another */
 	uint64_t wait_start, wait_end, wait_object;
@@ -139,6 +140,7 @@ struct probe_thread {
 	uint32_t off_how;    /* enum probe_off */
 	uint32_t wait_nr;
 	uint64_t gil_since;
+	uint64_t before;	      /* set by user space: it runs a loop, whose tick was under way then */
 	uint64_t off_ns, wait_off_ns; /* all time without a CPU; the same when the latest wait ended */
 	uint64_t on;		      /* got the CPU */
 };

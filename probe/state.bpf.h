@@ -99,6 +99,12 @@ INLINE struct probe_thread *thread_of(struct task_struct *task)
 	return e && e->thread ? thread_at(e->thread - 1) : NULL;
 }
 
+/* Is it, or will it be, a loop whose waits are told? */
+INLINE bool followed(const struct probe_thread *t)
+{
+	return t->loop_object || t->before;
+}
+
 /* The number of a task in whystall's namespace, 0: it has none; *inner is what it knows itself by. */
 OUTLINE uint32_t task_number(struct task_struct *task, uint32_t *inner)
 {

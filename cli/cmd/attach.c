@@ -17,7 +17,9 @@
 #include "../cmd.h"
 #include "../format.h"
 #include "../privilege.h"
+#include "../privilege.h"
 #include "../probe.h"
+#include "../proc.h"
 #include "../listen.h"
 #include "../recording.h"
 #include "../report.h"
@@ -67,42 +69,54 @@ static int usage_check(int argc, char **argv)
 			       rate_given ? &rate : NULL);
 }
 
-/* The state letter of a process, 0: there is none; *kernel: it has no memory of its own. */
-static char process_state(pid_t pid, bool *kernel)
-{
-	char path[64], *text;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	if (file_read(path, &text, 65536) <= 0)
-		return 0;
-	const char *state = strstr(text, "\nState:\t");
-	char letter = state ? state[8] : '?';
-	*kernel = !strstr(text, "\nVmSize:");
-	free(text);
-	return letter;
-}
-
 static int target_open(struct target *t)
 {
-	bool kernel = false;
-	char state = process_state(t->pid, &kernel);
-	if (!state)
-		say("cannot attach to %d: there is no such process", (int)t->pid);
-	else if (state == 'Z' || state == 'X')
-		say("cannot attach to %d: it has ended already and only waits for its parent to take note (a "
-		    "zombie)",
-		    (int)t->pid);
-	else if (kernel)
-		say("cannot attach to %d: it is a thread of the kernel, not a program", (int)t->pid);
+	char why[512] = "";
+	struct proc_status seen;
+	int e = proc_status(t->pid, 0, &seen);
+	if (e == -ESRCH)
+		snprintf(why, sizeof why, "there is no such process");
+	else if (e)
+		snprintf(why, sizeof why, "%s", strerror(-e));
+	else if (seen.state == 'Z' || seen.state == 'X')
+		snprintf(why, sizeof why,
+			 "it has ended already, and its parent has not taken note (a zombie)");
+	else if (seen.kernel_thread || !seen.has_memory)
+		snprintf(why, sizeof why, "it is a thread of the kernel, not a program");
+	else if (seen.tgid != t->pid)
+		snprintf(why, sizeof why, "it is a thread of process %d: attach to that", (int)seen.tgid);
 	else if (t->pid == getpid())
-		say("cannot attach to %d: that is whystall itself", (int)t->pid);
+		snprintf(why, sizeof why, "that is whystall itself");
+	else if (!caller_may_trace(t->pid, why, sizeof why))
+		;
 	else if ((t->fd = (int)syscall(SYS_pidfd_open, t->pid, 0)) < 0)
-		say("cannot attach to %d: %s", (int)t->pid,
-		    errno == ESRCH    ? "it ended just now"
-		    : errno == EINVAL ? "it is a thread, not a process"
-				      : strerror(errno));
+		snprintf(why, sizeof why, "%s", errno == ESRCH ? "it ended just now" : strerror(errno));
 	else
 		return 0;
+	say("cannot attach to %d: %s", (int)t->pid, why);
 	return EXIT_ATTACH;
+}
+
+/* The probe could not be loaded: what is missing, and how to give it. */
+static void denied_say(const char *why)
+{
+	char missing[256] = "", *form;
+	size_t n = 0;
+	for (const int *c = privilege_attach; *c >= 0; c++)
+		if (!privilege_has(*c) && n < sizeof missing)
+			n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "",
+					      privilege_name(*c));
+	if (!*missing) {
+		say("cannot attach: %s; whystall run -- COMMAND needs no BPF. See whystall doctor", why);
+		return;
+	}
+	say("cannot attach: %s; it needs %s. As root, or once for a group:", why, missing);
+	form = privilege_form(PRIVILEGE_FILE);
+	fputs(form, stderr);
+	free(form);
+	fprintf(stderr, "whystall doctor shows the forms for systemd and Kubernetes; whystall run -- COMMAND "
+			"needs no "
+			"privilege.\n");
 }
 
 static bool targets_live(void)
@@ -179,7 +193,7 @@ static int attach_run(int argc, char **argv)
 	struct probe_options options = {.threshold_ns = r->options.threshold_ns,
 					.children = r->options.children};
 	if (probe_open(&r->options.probe, &options, why, sizeof why)) {
-		say("cannot attach: %s", why);
+		denied_say(why);
 		return EXIT_ATTACH;
 	}
 	int signals = signals_open();

@@ -36,6 +36,16 @@ static int outermost_inline(const struct frame *native, int n, int i)
 	return i;
 }
 
+/* Code that the interpreter compiled at run time and nobody has a name for: called by the loop, and doing its
+ * work (CPython 3.13's JIT and later). What an extension compiled is called by the extension. */
+static bool is_jit(const struct frame *native, int n, int i, const struct interp_ops *ops)
+{
+	if (!ops || i + 1 >= n || !native[i].module || strcmp(native[i].module, "[unknown]"))
+		return false;
+	enum frame_origin caller = origin_of(&native[i + 1], ops);
+	return caller == ORIGIN_EVAL || caller == ORIGIN_DISPATCH;
+}
+
 /* Is native[i] an evaluation loop, or inlined into one? *past gets the index after it. Wrappers that are also
  * called evaluation (_PyEval_EvalFrame around _PyEval_EvalFrameDefault, where the compiler did not inline it)
  * belong to it. */
@@ -44,7 +54,7 @@ static bool eval_at(const struct frame *native, int n, int i, const struct inter
 	int loop = outermost_inline(native, n, i);
 
 	*past = loop + 1;
-	if (origin_of(&native[loop], ops) != ORIGIN_EVAL)
+	if (origin_of(&native[loop], ops) != ORIGIN_EVAL && !is_jit(native, n, loop, ops))
 		return false;
 	while (*past < n) {
 		int next = outermost_inline(native, n, *past);

@@ -71,6 +71,10 @@ int target_open(pid_t pid, const char *path);
 bool unwind_attach(struct native *);
 
 void symbols_free(struct module *);
+/* The symbol that covers a loaded address, NULL: none. */
+const struct symbol *symbol_covering(const struct module *, uint64_t pc);
+/* cold.c: the function whose unlikely part is at an address that no symbol covers, NULL: not known. */
+const char *cold_name(const struct module *, uint64_t pc);
 void symbol_cache_free(struct symbol_cache *);
 
 /* source.c: the line and the inlined functions at an address, where there is debug information. `at` is the

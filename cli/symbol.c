@@ -120,29 +120,43 @@ static uint64_t section_start(const struct module *m, uint64_t pc)
 	return 0;
 }
 
-static const char *symbol_name(struct module *m, Dwfl_Module *d, uint64_t pc)
+/* Below the address: the index after the last symbol that starts there or before. */
+static size_t symbol_after(const struct module *m, uint64_t pc)
 {
-	size_t low = 0, high;
-
-	if (!m->symbols_read)
-		symbols_read(m, d);
-	for (high = m->symbol_count; low < high;) {
+	size_t low = 0, high = m->symbol_count;
+	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 		if (m->symbols[middle].start <= pc)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	for (size_t i = low, seen = 0; i-- > 0 && seen < NEST_MAX; seen++)
+	return low;
+}
+
+const struct symbol *symbol_covering(const struct module *m, uint64_t pc)
+{
+	for (size_t i = symbol_after(m, pc), seen = 0; i-- > 0 && seen < NEST_MAX; seen++)
 		if (pc - m->symbols[i].start < m->symbols[i].size)
-			return m->symbols[i].name;
+			return &m->symbols[i];
+	return NULL;
+}
+
+static const char *symbol_name(struct module *m, Dwfl_Module *d, uint64_t pc)
+{
+	if (!m->symbols_read)
+		symbols_read(m, d);
+	const struct symbol *s = symbol_covering(m, pc);
+	if (s)
+		return s->name;
 	/* Assembly without sizes: up to the next symbol, but not into another section (.plt after .init). */
+	size_t low = symbol_after(m, pc);
 	if (low > 0 && m->symbols[low - 1].size == 0) {
 		uint64_t start = section_start(m, pc);
 		if (start && m->symbols[low - 1].start >= start)
 			return m->symbols[low - 1].name;
 	}
-	return NULL;
+	return cold_name(m, pc);
 }
 
 /* --- the cache: one address, its frames --- */

@@ -41,6 +41,8 @@ static const struct rule rules[] = {
 	{"_PyObject_Vectorcall*", ORIGIN_DISPATCH},
 	{"_PyObject_VectorcallTstate*", ORIGIN_DISPATCH},
 	{"PyVectorcall_*", ORIGIN_DISPATCH},
+	{"_Py_*_StackRefSteal", ORIGIN_DISPATCH}, /* 3.15: a call, an attribute, from the loop's own stack */
+	{"_PyCallMethodDescriptor*", ORIGIN_DISPATCH},
 	{"_PyVectorcall_*", ORIGIN_DISPATCH},
 	{"PyObject_Call*", ORIGIN_DISPATCH},
 	{"_PyObject_Call*", ORIGIN_DISPATCH},

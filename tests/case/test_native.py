@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from conftest import BINARY, DEBIAN, ROOT, pythons
+import sid
+from conftest import BINARY, DEBIAN, ROOT, python_path, pythons
 
 CHAIN = """
 #include <pthread.h>
@@ -240,6 +241,44 @@ def test_the_native_function_under_python(look, version):
         at = stack.names.index("_PyEval_EvalFrameDefault")
         assert stack.names.index("long_pow") < at
         assert stack.frames[stack.names.index("long_pow")][3].endswith("/Objects/longobject.c")
+
+
+COLD = """
+volatile int sink;
+__attribute__((noinline, cold)) int slow(int n) { sink += n; return sink; }
+int f(int n)
+{
+	int sum = 0;
+	for (int i = 0; i < 8; i++) {
+		if (__builtin_expect(n > i, 0)) {
+			do
+				sum += slow(n) ^ sink;
+			while (sum != -1 || sink < 0);
+			sum += slow(sum);
+		}
+		sum += sink * i;
+	}
+	return sum;
+}
+int main(int argc, char **argv) { return f(argc + 9) + sink; }
+"""
+
+
+def test_the_unlikely_part_of_a_function_without_its_symbol(cc, look):
+    program = cc(COLD, "-O2", "-rdynamic")
+    subprocess.run(["strip", program], check=True)
+    for stack in look([program], samples=4):
+        assert stack.state != "running" or stack.has("f", "main"), stack.names
+
+
+@pytest.mark.parametrize("version", sid.VERSIONS)
+def test_an_evaluation_loop_that_is_mostly_unlikely(look, version):
+    stacks = look([python_path(version), "-c", "def f():\n    while True: 7 ** 2000000\nf()"], samples=5, wait=1)
+    stacks = [s for s in stacks if s.state == "running"]
+    if not stacks:
+        pytest.skip("no perf events here")
+    for stack in stacks:
+        assert stack.has("_PyEval_EvalFrameDefault", "PyEval_EvalCode") and stack.names[-1] == "_start", stack.names
 
 
 def test_an_ordinary_user(native_dump, ordinary_user, cc):

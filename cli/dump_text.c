@@ -10,8 +10,9 @@
 #include "dump.h"
 #include "format/text.h"
 
-#define NATIVE_SHOWN 2	/* innermost native frames, where Python frames follow */
-#define FRAMES_SHOWN 10 /* of a stack */
+#define NATIVE_SHOWN 2	       /* innermost native frames, where Python frames follow */
+#define FRAMES_SHOWN 10	       /* of a stack */
+#define LOOP_WAITS_NS 20000000 /* for anything but events, and it is stalled */
 #define INDENT 5
 #define NAME_COLUMNS 28
 
@@ -98,7 +99,7 @@ static void wait_format(char *buf, size_t size, const struct dump_wait *w)
 	}
 }
 
-static void state_format(char *buf, size_t size, const struct dump_thread *t, const char *runtime)
+static void state_format(char *buf, size_t size, const struct dump_thread *t)
 {
 	char share[32];
 	switch (t->state) {
@@ -124,20 +125,22 @@ static void state_format(char *buf, size_t size, const struct dump_thread *t, co
 	default:
 		wait_format(buf, size, &t->wait);
 	}
-	(void)runtime;
 }
 
 /* "loop, stalled 1.21 s: waiting for the GIL" */
-static void thread_phrase(const struct page *p, char *buf, size_t size, const struct dump_thread *t)
+static void thread_phrase(char *buf, size_t size, const struct dump_thread *t)
 {
 	char state[PROSE_MAX * 2], length[64];
 	const char *loop = t->runner || t->tick_ns >= 0 ? "loop: " : "";
 	char stalled[128];
-	state_format(state, sizeof(state), t, p->dump->process.runtime);
-	if (t->tick_ns >= 20000000) {
+	state_format(state, sizeof(state), t);
+	if (t->tick_ns >= LOOP_WAITS_NS) {
 		snprintf(stalled, sizeof(stalled),
 			 "loop, stalled %s: ", length_format(length, sizeof(length), t->tick_ns, false));
 		loop = stalled;
+	} else if (*loop && t->state == DUMP_BLOCKED && t->wait.what != FOR_READY &&
+		   t->wait.ns >= LOOP_WAITS_NS) {
+		loop = "loop, stalled: ";
 	}
 	snprintf(buf, size, "%s%s%s", loop, state, t->gil ? "; has the GIL" : "");
 }
@@ -246,7 +249,7 @@ static void thread_write(const struct page *p, const struct dump_thread *t)
 	at += prose_columns(name);
 	int column = INDENT + NAME_COLUMNS;
 	at += fprintf(p->text.out, "%*s", at < column ? column - at : 2, "");
-	thread_phrase(p, phrase, sizeof(phrase), t);
+	thread_phrase(phrase, sizeof(phrase), t);
 	if (at + prose_columns(phrase) > p->text.columns && at > column) {
 		putc('\n', p->text.out);
 		at = fprintf(p->text.out, "%*s", column, "");

@@ -71,6 +71,28 @@ static void gils_read(struct dump_look *l, pid_t holders[], uint64_t turns[])
 	}
 }
 
+/* With all that the second look fills in not known. */
+static struct dump_seen *thread_add(struct dump_look *l, pid_t tid)
+{
+	*vec_push(&l->dump->threads) = (struct dump_thread){
+		.tid = tid, .cpu_ns = -1, .cpu_share = -1, .tick_ns = -1, .wait = {.ns = -1}};
+	struct dump_seen *s = vec_push(&l->seen);
+	s->first = (struct dump_peek){.times = {.cpu_ns = -1}, .number = -ESRCH};
+	return s;
+}
+
+/* Those that were born since the first look. */
+static void threads_new(struct dump_look *l)
+{
+	pid_t *tids = xcalloc(DUMP_THREADS, sizeof(*tids));
+	bool more;
+	int n = proc_threads(l->pid, tids, DUMP_THREADS, &more);
+	for (int i = 0; i < n && l->seen.n < DUMP_THREADS; i++)
+		if (dump_thread_of(l->dump, tids[i]) < 0)
+			thread_add(l, tids[i]);
+	free(tids);
+}
+
 int dump_threads_begin(struct dump_look *l, bool native)
 {
 	pid_t *tids = xcalloc(DUMP_THREADS, sizeof(*tids));
@@ -83,13 +105,10 @@ int dump_threads_begin(struct dump_look *l, bool native)
 		gils_read(l, l->holders, l->turns);
 	}
 	for (int i = 0; i < n; i++) {
-		struct dump_thread *t = vec_push(&l->dump->threads);
-		struct dump_seen *s = vec_push(&l->seen);
-		*t = (struct dump_thread){
-			.tid = tids[i], .cpu_ns = -1, .cpu_share = -1, .tick_ns = -1, .wait = {.ns = -1}};
-		peek(l, t->tid, &s->first, NULL);
+		struct dump_seen *s = thread_add(l, tids[i]);
+		peek(l, tids[i], &s->first, NULL);
 		if (perf && s->first.number == -EAGAIN && sampled++ < PERF_MAX)
-			perf = perf_start(l, s, t->tid);
+			perf = perf_start(l, s, tids[i]);
 	}
 	if (more)
 		dump_note(l->dump, "It has more than 4,096 threads; the others were not looked at.");
@@ -271,6 +290,7 @@ static void gils_note(struct dump_look *l)
 void dump_threads_end(struct dump_look *l)
 {
 	struct dump *d = l->dump;
+	threads_new(l);
 	for (size_t i = 0; i < l->seen.n; i++)
 		thread_read(l, (int)i);
 	threads_drop(l);

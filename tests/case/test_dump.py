@@ -162,7 +162,7 @@ HOG = """
 import threading, time
 def heavy():
     while True:
-        pow(365, 4 * 10**6)
+        pow(365, 15 * 10**5)
 def wants():
     while True:
         for _ in range(1000): pass
@@ -322,3 +322,273 @@ def test_nothing_is_written_when_the_output_cannot_be(binary, start):
     with open("/dev/full", "w") as full:
         done = subprocess.run([binary, "dump", str(app.pid)], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 125 and "standard output" in done.stderr
+
+
+RLOCKS = """
+import threading
+first, second = threading.RLock(), threading.RLock()
+both = threading.Barrier(2)
+def one():
+    with first:
+        both.wait()
+        with second:
+            pass
+def two():
+    with second:
+        both.wait()
+        with first:
+            pass
+threading.Thread(target=one, name="one").start()
+threading.Thread(target=two, name="two").start()
+print("up", flush=True)
+"""
+
+
+def test_a_deadlock_of_pythons_rlocks(start, dump, text, python):
+    app = start(RLOCKS, python=python)
+    if tuple(dump(app.pid)["process"]["runtime"]["version"].split("."))[:2] >= ("3", "14"):
+        pytest.skip("its locks are no longer semaphores")
+    seen = until(dump, app.pid, lambda d: d["deadlocks"])
+    ring, = seen["deadlocks"]
+    assert {t["thread"] for t in ring["threads"]} == {"one", "two"}
+    for t in ring["threads"]:
+        assert t["lock"]["name"].startswith("threading.RLock")
+    said = text(app.pid)
+    assert said.startswith("Deadlock of 2 threads") and 'second"' in said and 'first"' in said
+
+
+def test_a_process_in_pid_and_mount_namespaces_of_its_own(start, dump):
+    if os.geteuid():
+        pytest.skip("making them needs root")
+    outside = start(["unshare", "--fork", "--pid", "--mount-proc", "--kill-child", DEBIAN, "-c", APP])
+    pid = int(open(f"/proc/{outside.pid}/task/{outside.pid}/children").read().split()[0])
+
+    def settled(d):
+        return "joiner" in d.named and d.named["joiner"]["wait"] and d.named["joiner"]["wait"]["holder"]
+
+    seen = until(dump, pid, settled)
+    assert seen["process"]["ns_pid"] == 1 and seen["process"]["pid"] == pid
+    assert seen.named["MainThread"]["ns_tid"] == 1 and seen.named["MainThread"]["tid"] == pid
+    assert seen.named["joiner"]["wait"]["holder"]["tid"] == seen.named["sleeper"]["tid"]
+    assert "sleeps" in python_functions(seen.named["sleeper"])
+
+
+def test_a_mutex_owner_in_a_pid_namespace(start, dump, cc):
+    if os.geteuid():
+        pytest.skip("making one needs root")
+    outside = start(["unshare", "--fork", "--pid", "--kill-child", cc(PROGRAMS / "ring.c", "-g", "-pthread"), 2])
+    pid = int(open(f"/proc/{outside.pid}/task/{outside.pid}/children").read().split()[0])
+    seen = until(dump, pid, lambda d: d["deadlocks"])
+    assert {t["thread"] for t in seen["deadlocks"][0]["threads"]} == {"ring-0", "ring-1"}
+    assert all(t["tid"] > 2 for t in seen["threads"]) or pid < 4
+
+
+def test_another_process_may_have_it(start, dump, cc):
+    """A mutex in shared memory."""
+    program = cc("""
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main(void) {
+	pthread_mutex_t *m = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_mutexattr_t a;
+	int p[2];
+	char c;
+	pthread_mutexattr_init(&a);
+	pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(m, &a);
+	if (pipe(p)) return 1;
+	pid_t child = fork();
+	if (!child) {
+		if (read(p[0], &c, 1) == 1) pthread_mutex_lock(m);
+		return 0;
+	}
+	pthread_mutex_lock(m);
+	if (write(p[1], "x", 1) != 1) return 1;
+	printf("%d\\n", child);
+	fflush(stdout);
+	pause();
+}
+""", "-g", "-pthread")
+    app = start([program])
+    try:
+        seen = until(dump, int(app.line), lambda d: d["threads"][0]["wait"] and d["threads"][0]["wait"]["holder"])
+        holder = seen["threads"][0]["wait"]["holder"]
+        assert holder["tid"] == app.pid and holder["other_process"] and holder["known_by"] == "owner"
+    finally:
+        os.kill(int(app.line), signal.SIGKILL)
+
+
+WEB = """
+import asyncio, sys, threading, urllib.request
+import uvicorn
+from fastapi import FastAPI
+app = FastAPI()
+def heavy_cpu_work():
+    pow(365, 4 * 10**7)
+@app.get("/heavy")
+def heavy():
+    heavy_cpu_work()
+@app.on_event("startup")
+async def started():
+    threading.Timer(0.5, ask).start()
+def ask():
+    port = server.servers[0].sockets[0].getsockname()[1]
+    threading.Thread(target=urllib.request.urlopen, args=(f"http://127.0.0.1:{port}/heavy",), daemon=True).start()
+    print("asked", flush=True)
+server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", loop="asyncio"))
+server.run()
+"""
+
+
+def test_fastapi_under_uvicorn_with_a_gil_hog(start, dump):
+    app = start(WEB, python=DEBIAN)
+
+    def hogged(d):
+        holder = d["gils"][0]["holder"]
+        return holder and "heavy_cpu_work" in python_functions(d.named[holder["thread"]])
+
+    seen = until(dump, app.pid, hogged)
+    holder = seen.named[seen["gils"][0]["holder"]["thread"]]
+    assert holder["state"] in ("running", "runnable") and holder["thread"].startswith("AnyIO worker")
+    # the loop itself waits for the GIL, or for the new thread to have begun, which waits for the GIL
+    assert seen["gils"][0]["waiters"] and seen.named["MainThread"]["runs_loop"]
+
+
+def test_redis(start, dump, text, tmp_path):
+    app = start(["redis-server", "--port", "0", "--save", "", "--unixsocket", str(tmp_path / "socket")])
+    seen = until(dump, app.pid, lambda d: any(f["function"] == "aeMain" for t in d["threads"] for f in t["stack"]))
+    main = next(t for t in seen["threads"] if t["tid"] == app.pid)
+    assert seen["process"]["runtime"]["name"] == "native" and seen["gils"] == []
+    assert main["wait"]["for"] == "events" and main["wait"]["syscall"] == "epoll_wait"
+    assert "for events: epoll_wait" in text(app.pid)
+
+
+# --- where less can be had, and where all is a lie ---
+
+PERF_EVENT_OPEN, PROCESS_VM_READV = 298, 310
+
+
+def test_an_ordinary_user_without_perf_events(ordinary_user, dump, cc, tmp_path):
+    deny = cc(PROGRAMS / "deny.c")
+    source = ordinary_user.directory / "hog.py"
+    source.write_text(HOG)
+    deny_copy = ordinary_user.directory / "deny"
+    deny_copy.write_bytes(open(deny, "rb").read())
+    deny_copy.chmod(0o755)
+    user = os.stat(ordinary_user.directory)
+    process = subprocess.Popen([DEBIAN, source], stdout=subprocess.PIPE, text=True, user=user.st_uid, group=user.st_gid,
+                               extra_groups=[])
+    try:
+        process.stdout.readline()
+
+        def denied(command, **more):
+            return ordinary_user([deny_copy, f"{PERF_EVENT_OPEN},{PROCESS_VM_READV}", *command], **more)
+
+        def look(pid):
+            return dump(pid, call=denied, program=ordinary_user.binary)
+
+        seen = until(look, process.pid, lambda d: d.named.get("hog", {}).get("has_gil"))
+        hog = seen.named["hog"]
+        assert python_functions(hog)[0] == "heavy" and not hog["native"]
+        assert "kernel.perf_event_paranoid" in " ".join(seen["notes"])
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hostile") / "python3.12"
+    subprocess.run(["gcc", "-w", "-O1", "-I", PROGRAMS.parent.parent, "-rdynamic", "-o", path,
+                    PROGRAMS / "pystack_hostile.c"], check=True)
+    return str(path)
+
+
+@pytest.mark.parametrize("mode", ["threads", "interpreters", "string", "lines", "shims", "chunk", "gil", "noise",
+                                  "frames"])
+def test_lies_about_an_interpreter_cost_no_more_than_moments(binary, start, hostile, mode):
+    process = subprocess.Popen([hostile, mode], stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(0.2)
+        done = subprocess.run(["prlimit", "--as=2000000000", "--cpu=20", binary, "dump", "-f", "json", str(process.pid)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["threads"]) == 1
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_names_cannot_command_a_terminal(binary, start, dump, cc):
+    app = start([cc("""
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(int c, char **v) { prctl(PR_SET_NAME, "\\033[2J\\033]0;x\\a\\n"); puts("up"); fflush(stdout); pause(); }
+""", "-g"), "\033[31mred\033[0m", "\xff\xfe"])
+    dump(app.pid)
+    done = subprocess.run([binary, "dump", str(app.pid)], stdout=subprocess.PIPE)
+    assert done.returncode == 0 and b"\033" not in done.stdout and b"\a" not in done.stdout
+    done.stdout.decode("utf-8")
+
+
+def test_a_false_arena_is_not_believed(start, dump, cc):
+    """The shared memory of whystall run, as a liar would make it: every byte set."""
+    app = start([cc("""
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "record/arena.h"
+int main(void) {
+	int fd = memfd_create("whystall", 0);
+	if (ftruncate(fd, sizeof(struct arena))) return 1;
+	struct arena *a = mmap(0, sizeof(*a), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memset(a->proc, 0xff, sizeof(a->proc[0]) * 4);
+	memset(a->thread, 0xff, sizeof(a->thread[0]) * 4);
+	a->magic = ARENA_MAGIC;
+	a->version = ARENA_VERSION;
+	a->size = sizeof(*a) / 4096;
+	a->proc_high = a->thread_high = ~0u;
+	a->proc[0].state = PROC_LIVE;
+	a->proc[0].pid = getpid();
+	for (int i = 0; i < 4; i++) {
+		a->thread[i].state = THREAD_LIVE;
+		a->thread[i].proc = 0;
+		a->thread[i].tid = getpid();
+	}
+	puts("up"); fflush(stdout); pause();
+}
+""", "-I", str(PROGRAMS.parent.parent))])
+    seen = until(dump, app.pid, lambda d: d["threads"][0]["wait"])
+    assert seen["threads"][0]["wait"]["syscall"] == "pause" and seen["threads"][0]["tick_s"] is None
+
+
+def test_threads_that_come_and_go(start, dump, cc):
+    app = start([cc("""
+#include <pthread.h>
+#include <stdio.h>
+static void *quick(void *p) { return p; }
+static void *again(void *p) {
+	for (;;) { pthread_t t; if (!pthread_create(&t, 0, quick, 0)) pthread_join(t, 0); }
+	return p;
+}
+int main(void) { pthread_t t[4]; for (int i = 0; i < 4; i++) pthread_create(&t[i], 0, again, 0); puts("up"); fflush(stdout); again(0); }
+""", "-pthread")])
+    for _ in range(5):
+        seen = dump(app.pid)
+        assert app.pid in {t["tid"] for t in seen["threads"]} and seen["deadlocks"] == []
+
+
+def test_a_process_that_ends_or_execs_while_looked_at(binary):
+    """Whatever comes, it is a dump or one sentence."""
+    for _ in range(6):
+        process = subprocess.Popen(["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do /bin/true; done; exec sleep 0.1"])
+        done = subprocess.run([binary, "dump", str(process.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=30)
+        assert (done.returncode == 0 and done.stdout) or (done.returncode == 3 and done.stderr.count("\n") == 1), done
+        process.wait()

@@ -54,19 +54,13 @@ static const struct {
 	{"/multiprocessing/pool.py", "worker", "SimpleQueue.get", FOR_WORK},
 };
 
-static bool ends_with(const char *s, const char *end)
-{
-	size_t n = strlen(s), m = strlen(end);
-	return n >= m && !strcmp(s + n - m, end);
-}
-
 /* "Event.wait" is "wait" before 3.11, where frames do not know their class for sure. */
 static int idle_row(const struct frame *f)
 {
 	if (f->kind != FRAME_PYTHON || !f->function || !f->file)
 		return -1;
 	for (size_t i = 0; i < LENGTH(idle); i++)
-		if (!strcmp(f->function, idle[i].function) && ends_with(f->file, idle[i].file))
+		if (!strcmp(f->function, idle[i].function) && text_ends(f->file, idle[i].file))
 			return (int)i;
 	return -1;
 }

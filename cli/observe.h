@@ -51,6 +51,7 @@ struct obs_process {
 	double switch_interval_s;	       /* negative: none */
 	enum backend backend;
 	uint64_t start_ns, end_ns; /* end_ns 0: runs */
+	const char *role;	   /* "ProcessPoolExecutor worker", NULL: not known */
 	const char *note; /* why less is known of it ("CPython 3.5 is not supported: ..."), or NULL */
 	/* CPU time that its cgroup may use in each period; 0 or negative: no quota, or not known */
 	double quota_s, quota_period_s;

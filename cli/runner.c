@@ -27,12 +27,6 @@ static const struct runner_row {
 	{"uvloop", BY_MODULE, "/uvloop/", "loop"},
 };
 
-static bool ends_with(const char *s, const char *end)
-{
-	size_t n = strlen(s), m = strlen(end);
-	return n >= m && !strcmp(s + n - m, end);
-}
-
 static bool row_matches(const struct runner_row *row, const struct frame *f)
 {
 	if (row->how == BY_MODULE) {
@@ -40,7 +34,7 @@ static bool row_matches(const struct runner_row *row, const struct frame *f)
 		return f->kind == FRAME_NATIVE && f->module && !strncmp(f->module, row->function, n) &&
 		       f->module[n] == '.';
 	}
-	if (f->kind != FRAME_PYTHON || !f->function || !f->file || !ends_with(f->file, row->file))
+	if (f->kind != FRAME_PYTHON || !f->function || !f->file || !text_ends(f->file, row->file))
 		return false;
 	const char *dot = strrchr(f->function, '.');
 	return !strcmp(dot ? dot + 1 : f->function, row->function);

@@ -81,6 +81,7 @@ static const struct column process[] = {
 	ENUM(ENUM, T, backend, backend, backends, NULL),
 	COLUMN(COUNT, T, start_ns, start_ns, NULL),
 	COLUMN(END0, T, end_ns, end_ns, "NULL: it ran on"),
+	COLUMN(TEXT0, T, role, role, "what it is to the one that started it: ProcessPoolExecutor worker ..."),
 	COLUMN(TEXT0, T, note, note, "why less is known of it"),
 	COLUMN(REAL0, T, quota_s, quota_s, "CPU time that its cgroup may use in each period; NULL: no quota"),
 	COLUMN(REAL0, T, quota_period_s, quota_period_s, NULL),

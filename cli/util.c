@@ -318,3 +318,9 @@ ssize_t file_read(const char *path, char **out, size_t max)
 	*out = text.at;
 	return (ssize_t)text.n;
 }
+
+bool text_ends(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+	return n >= m && !strcmp(s + n - m, end);
+}

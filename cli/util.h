@@ -54,6 +54,8 @@ char *xprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *vec_grow(void *at, size_t *room, size_t need, size_t size); /* new room is zeroed */
 void *vec_fit(void *at, size_t *room, size_t n, size_t size);
 
+bool text_ends(const char *s, const char *end);
+
 /* One copy of every string, for the life of the program: equal strings are equal pointers. Thread safe.
  * Bounded: strings are cut at 4 KiB, and past 64 MiB in all every new one reads "(too many names)". NULL
  * gives NULL. */

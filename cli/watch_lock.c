@@ -80,6 +80,22 @@ struct watch_lock *watch_lock_of(struct watch *w, struct watch_proc *p, uint64_t
 	return l;
 }
 
+void watch_lock_gil(struct watch *w, struct watch_proc *p, uint64_t freed)
+{
+	for (size_t i = p->lock_room ? lock_hash(p, freed) : 0; p->lock_room && p->lock_at[i];
+	     i = (i + 1) & (p->lock_room - 1)) {
+		struct watch_lock *l = &p->locks.at[p->lock_at[i] - 1];
+		if (l->address != freed)
+			continue;
+		if (l->kind != LOCK_GIL) { /* it was met before we knew what it was */
+			l->kind = LOCK_GIL;
+			lock_put(w, p, l);
+		}
+		return;
+	}
+	watch_lock_of(w, p, freed, LOCK_GIL);
+}
+
 static uint32_t thread_id_of(struct watch *w, struct watch_proc *p, const struct interp_thread *key)
 {
 	for (size_t i = 0; i < w->threads.n && key->pthread; i++) {

@@ -57,19 +57,11 @@ static void locks_tell(struct watch *w, struct watch_proc *p)
 	probe_tell(w, p, found, n);
 	for (int i = 0; i < n; i++) {
 		struct arena_lock *lock = &p->slot->lock[i];
-		if (lock->freed == found[i].freed)
+		watch_lock_gil(w, p, found[i].freed);
+		if (lock->freed == found[i].freed) /* a forked child's is its parent's */
 			continue;
 		__atomic_store_n(&lock->taken, found[i].taken, __ATOMIC_RELEASE);
 		__atomic_store_n(&lock->freed, found[i].freed, __ATOMIC_RELEASE);
-		struct watch_lock *l = watch_lock_of(w, p, found[i].freed, LOCK_GIL);
-		if (l->kind != LOCK_GIL) { /* it was met before we knew what it was */
-			l->kind = LOCK_GIL;
-			struct obs_lock seen = {.id = l->id,
-						.process = p->seen.id,
-						.kind = LOCK_GIL,
-						.address = found[i].address};
-			writer_put_lock(w->writer, &seen);
-		}
 	}
 }
 
@@ -352,7 +344,8 @@ static void process_new(struct watch *w, uint32_t index)
 		watch_locks_forget(p);
 		p->holds.n = 0;
 		watch_shared_forget(p);
-		p->seen.note = NULL;
+		p->seen.note = p->seen.role = NULL;
+		p->role_at = p->role_looks = 0;
 	} else {
 		p = xcalloc(1, sizeof *p);
 		*vec_push(&w->procs) = p;
@@ -582,6 +575,7 @@ void watch_processes(struct watch *w)
 			continue;
 		if (!p->interp && p->next_open && p->next_open <= w->now)
 			interp_look(w, p);
+		watch_role(w, p);
 		if (process_gone(p))
 			watch_process_end(w, p, w->now);
 		else if (!w->options.probe)

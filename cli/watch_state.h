@@ -53,6 +53,8 @@ struct watch_proc {
 	bool live;
 	struct obs_process seen;
 	uint64_t next_open; /* when to look for an interpreter again, 0: no more */
+	uint64_t role_at;   /* when to look next for what it is */
+	unsigned role_looks;
 	unsigned tries;
 	struct interp *interp;
 	const struct interp_ops *ops;
@@ -182,6 +184,10 @@ void watch_names_seen(struct watch *, const char *old, const char *name);
 /* Nothing was a loop that is called so: says what there was. */
 void watch_names_note(struct watch *);
 
+/* watch_role.c */
+/* Finds out what a worker process works for. */
+void watch_role(struct watch *, struct watch_proc *);
+
 /* watch_leave.c */
 /* A slot of a child that runs without the shim, and is past its exec. */
 bool watch_refused(struct arena_proc *);
@@ -206,6 +212,8 @@ bool watch_hook_waits(const char *call); /* is that a readiness wait? */
 
 /* watch_lock.c */
 struct now_copy;
+/* The condition variable at that address is an interpreter lock's. */
+void watch_lock_gil(struct watch *, struct watch_proc *, uint64_t freed);
 struct watch_lock *watch_lock_of(struct watch *, struct watch_proc *, uint64_t address, enum lock_kind kind);
 void watch_locks_forget(struct watch_proc *);
 /* Asks the runtime what the lock is that a loop waits for, and who has it. */

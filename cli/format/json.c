@@ -274,6 +274,7 @@ static void process_write(struct document *d, const struct verdict_process *p)
 	json_command(j, seen->command);
 	emit_string(j, "exe", seen->exe);
 	moment(d, "start_s", seen->start_ns);
+	emit_string(j, "role", seen->role);
 	emit_string(j, "note", seen->note);
 	json_runtime(j, seen);
 	emit_array(j, "threads");

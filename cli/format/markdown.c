@@ -93,7 +93,7 @@ static void loop_write(const struct text *t, const struct verdict_process *p, co
 	char command[PROSE_MAX * 2], thread[PROSE_MAX], count[64], stalled[32], observed[32], share[32],
 		p99[32], max[32];
 	fputs("\n**", t->out);
-	sentence(t->out, name_command(command, sizeof command, p->seen->command));
+	sentence(t->out, name_process(command, sizeof command, p->seen));
 	fprintf(t->out, "**, pid %d, loop in ", p->seen->pid);
 	code(t->out, name_loop(thread, sizeof thread, l));
 	fprintf(t->out, ": %s, %s of %s (%s); p99 tick %s, longest %s.\n",

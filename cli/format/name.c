@@ -70,6 +70,18 @@ char *name_command(char *buf, size_t size, const char *json)
 	return buf;
 }
 
+char *name_process(char *buf, size_t size, const struct obs_process *p)
+{
+	char command[PROSE_MAX * 2];
+	name_command(command, sizeof command, p->command);
+	/* of a spawned worker the command says less than its role */
+	if (!p->role || !strncmp(command, "multiprocessing ", 16))
+		snprintf(buf, size, "%s", p->role ? p->role : command);
+	else
+		snprintf(buf, size, "%s of %s", p->role, command);
+	return buf;
+}
+
 /* The first word of name_command's, but of "python -m x" that is x. */
 char *name_program(char *buf, size_t size, const char *json)
 {

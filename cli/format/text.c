@@ -94,7 +94,7 @@ static void head_write(const struct text *t, const struct verdict_process *p, co
 	snprintf(rest, sizeof(rest), ", pid %d%s%s, observed %s", p->seen->pid, *runtime ? ", " : "", runtime,
 		 time_format(observed, sizeof(observed), process_observed(t, p)));
 	int room = t->columns - (int)strlen(prefix) - prose_columns(rest);
-	name_command(command, sizeof(command), p->seen->command);
+	name_process(command, sizeof(command), p->seen);
 	prose_fit(shortened, sizeof(shortened), command, room > 12 ? room : 12, FIT_HEAD);
 	fputs(prefix, t->out);
 	text_say(t, strlen(prefix), 0, "%s%s", shortened, rest);
@@ -225,7 +225,8 @@ static void plain_write(const struct text *t, const struct verdict_process *p)
 		count += p->loops.at[i].seen->ticks;
 		longest = p->loops.at[i].max_ns > longest ? p->loops.at[i].max_ns : longest;
 	}
-	prose_fit(name, sizeof(name), name_command(command, sizeof(command), p->seen->command), 40, FIT_HEAD);
+	name_command(command, sizeof(command), p->seen->command);
+	prose_fit(name, sizeof(name), p->seen->role ? p->seen->role : command, 40, FIT_HEAD);
 	if (p->loops.n)
 		text_say(t, 0, 3, "pid %d (%s): no stall; the longest of %s took %s.%s%s", p->seen->pid, name,
 			 prose_count(ticks, sizeof(ticks), count, "tick"),

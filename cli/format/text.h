@@ -41,6 +41,8 @@ int text_check(FILE *, const struct outcome *, const struct verdict *, const str
 #define NAME_MAX_COLUMNS 48 /* of one name within a sentence */
 /* From JSON argv: "uvicorn app:api", without the interpreter and its path. */
 char *name_command(char *buf, size_t size, const char *json);
+/* "app.py", or "gunicorn worker of gunicorn app:api" */
+char *name_process(char *buf, size_t size, const struct obs_process *);
 /* The program alone, without arguments: "uvicorn", "app.py"; cleaned and short. */
 char *name_program(char *buf, size_t size, const char *json);
 char *name_runtime(char *buf, size_t size, const struct obs_process *);

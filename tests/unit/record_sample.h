@@ -36,8 +36,8 @@ static const struct obs_capture sample_capture = {
 };
 static const struct obs_process sample_processes[] = {
 	{1, 4711, 4700, 7, "[\"uvicorn\", \"app:api\"]", "/usr/bin/python3", "cpython", "3.12.1", 0, 0.005,
-	 BACKEND_PRELOAD, 1000 * NS, 1050 * NS, "a note", 0.05, 0.1},
-	{4, 4712, 4711, 8, "[]", NULL, NULL, NULL, -1, -1, BACKEND_EBPF, 1001 * NS, 0, NULL, -1, -1},
+	 BACKEND_PRELOAD, 1000 * NS, 1050 * NS, "a worker", "a note", 0.05, 0.1},
+	{4, 4712, 4711, 8, "[]", NULL, NULL, NULL, -1, -1, BACKEND_EBPF, 1001 * NS, 0, NULL, NULL, -1, -1},
 };
 static const struct obs_thread sample_threads[] = {
 	{1, 1, 4711, 7, "MainThread", 1000 * NS, 1050 * NS, 123456789, 1, 10, 11, 12, 13, 14},

@@ -93,7 +93,8 @@ static void assert_processes_threads_loops(void)
 		assert_true(same(a->runtime_version, b->runtime_version) &&
 			    a->free_threaded == b->free_threaded);
 		assert_true(a->switch_interval_s == b->switch_interval_s && a->backend == b->backend);
-		assert_true(a->start_ns == b->start_ns && a->end_ns == b->end_ns && same(a->note, b->note));
+		assert_true(a->start_ns == b->start_ns && a->end_ns == b->end_ns && same(a->note, b->note) &&
+			    same(a->role, b->role));
 		assert_true(a->quota_s == b->quota_s && a->quota_period_s == b->quota_period_s);
 	}
 	assert_int_equal(o.threads.n, LENGTH(sample_threads));

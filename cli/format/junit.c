@@ -8,32 +8,14 @@
 
 #include "../budget.h"
 #include "../compare.h"
-#include "text.h"
-
-/* Cleaned: XML 1.0 has no way to write most control characters. */
-static void text_put(FILE *out, const char *s)
-{
-	char clean[PROSE_MAX];
-	for (const char *p = prose_fit(clean, sizeof clean, s, 600, FIT_HEAD); *p; p++) {
-		if (*p == '&')
-			fputs("&amp;", out);
-		else if (*p == '<')
-			fputs("&lt;", out);
-		else if (*p == '>')
-			fputs("&gt;", out);
-		else if (*p == '"')
-			fputs("&quot;", out);
-		else
-			putc(*p, out);
-	}
-}
+#include "html.h"
 
 static void case_begin(FILE *out, const char *name, const struct culprit *c)
 {
 	fprintf(out, "    <testcase classname=\"whystall\" name=\"%s\"", name);
 	if (c && c->file) {
 		fputs(" file=\"", out);
-		text_put(out, c->file);
+		markup_text(out, c->file, 600);
 		putc('"', out);
 		if (c->line > 0)
 			fprintf(out, " line=\"%d\"", c->line);
@@ -54,11 +36,11 @@ static void culprit_line(const struct text *t, const char *cause, const struct c
 		fprintf(out, "  in %s", name_thread(name, sizeof name, c->thread, c->tid));
 	fprintf(out, "  %s", time_format(time, sizeof time, ns));
 	fclose(out);
-	text_put(t->out, who);
+	markup_text(t->out, who, 600);
 	free(who);
 	putc('\n', t->out);
 	if (whole && whole->advice) {
-		text_put(t->out, whole->advice);
+		markup_text(t->out, whole->advice, 600);
 		putc('\n', t->out);
 	}
 }
@@ -71,7 +53,7 @@ static void stall_line(const struct text *t, const struct verdict_stall *stall)
 		name_moment(time, sizeof time, &t->seen->capture, stall->seen->start_ns));
 	if (stall->mark) {
 		fputs(", in test ", t->out);
-		text_put(t->out, stall->mark);
+		markup_text(t->out, stall->mark, 600);
 	}
 	putc('\n', t->out);
 }

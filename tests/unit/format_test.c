@@ -457,6 +457,10 @@ static const char *hostile(const char *s)
 					    " ",
 					    "  ",
 					    ".",
+					    "<script>alert(1)</script>",
+					    "\"><img src=x onerror=y>",
+					    "' onload='",
+					    "&lt;&#60;]]>",
 					    "\xf4\x90\x80\x80"};
 	size_t at = 0, want = rand_r(&seed) % 3 ? rand_r(&seed) % 90 : rand_r(&seed) % 4000;
 	if (s == NULL || rand_r(&seed) % 8 == 0)
@@ -571,6 +575,56 @@ static void test_hostile(void **state)
 	setlocale(LC_CTYPE, "C");
 }
 
+/* Of HTML only the tags that we write ourselves, with the attributes that these have. */
+static void markup_check(const char *text)
+{
+	static const char tags[] =
+		" html head meta title style body h1 h2 h3 p span b br i table tr th td code pre "
+		"details summary svg g rect line div ";
+	const char *body = strstr(text, "</style>");
+	assert_non_null(body);
+	for (const char *p = body; (p = strchr(p, '<'));) {
+		char tag[16], quoted[32];
+		p += p[1] == '/' ? 2 : 1;
+		size_t n = strspn(p, "abcdefghijklmnopqrstuvwxyz123456");
+		assert_true(n > 0 && n < sizeof(tag));
+		snprintf(tag, sizeof(tag), "%.*s", (int)n, p);
+		snprintf(quoted, sizeof(quoted), " %s ", tag);
+		if (!strstr(tags, quoted))
+			fail_msg("<%s>", tag);
+		size_t end = strcspn(p, "<>");
+		assert_int_equal(p[end], '>');
+		for (size_t i = n; i < end; i++) /* no attribute that runs or loads anything */
+			assert_false(p[i] == ' ' &&
+				     (p[i + 1] == 'o' || !strncmp(p + i + 1, "src", 3) ||
+				      !strncmp(p + i + 1, "href", 4)) &&
+				     strncmp(p + i + 1, "open", 4) != 0);
+		p += end;
+	}
+}
+
+static void test_markup(void **state)
+{
+	(void)state;
+	assert_non_null(setlocale(LC_CTYPE, "C.UTF-8"));
+	for (unsigned i = 0; i < 300; i++) {
+		seed = i;
+		struct scene *s = scene_make(1 + i % 20, hostile);
+		scene_spoil(s);
+		struct format_options options = {.columns = 80, .prefix = "", .stall = i % 4 == 3};
+		char *text = scene_write(s, "html", &options);
+		markup_check(text);
+		size_t bytes = strlen(text);
+		mbstate_t at = {0};
+		const char *from = text;
+		assert_int_not_equal(mbsrtowcs(NULL, &from, 0, &at), (size_t)-1);
+		assert_true(bytes > 2000);
+		free(text);
+		scene_free(s);
+	}
+	setlocale(LC_CTYPE, "C");
+}
+
 /* --- JSON --- */
 
 static void test_json(void **state)
@@ -619,10 +673,11 @@ static void test_json_is_quick(void **state)
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
 	assert_int_equal(format_find("json")->write(out, &s->verdict, &plain), 0);
 	assert_int_equal(format_find("text")->write(out, &s->verdict, &plain), 0);
+	assert_int_equal(format_find("html")->write(out, &s->verdict, &plain), 0);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
 	fclose(out);
 	double seconds = to.tv_sec - from.tv_sec + (to.tv_nsec - from.tv_nsec) / 1e9;
-	print_message("100,000 stalls as JSON and text: %.2f s\n", seconds);
+	print_message("100,000 stalls as JSON, text and HTML: %.2f s\n", seconds);
 	assert_true(seconds < 2);
 	scene_free(s);
 }
@@ -631,7 +686,7 @@ static void test_full_disk(void **state)
 {
 	(void)state;
 	struct scene *s = scene_make(1000, NULL);
-	static const char *const formats[] = {"text", "json"};
+	static const char *const formats[] = {"text", "json", "html"};
 	for (size_t i = 0; i < LENGTH(formats); i++) {
 		FILE *out = fopen("/dev/full", "w");
 		assert_int_equal(format_find(formats[i])->write(out, &s->verdict, &plain), -ENOSPC);
@@ -644,11 +699,12 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text),	     cmocka_unit_test(test_text_healthy),
-		cmocka_unit_test(test_text_helpers), cmocka_unit_test(test_text_lesser),
-		cmocka_unit_test(test_text_many),    cmocka_unit_test(test_text_one_stall),
-		cmocka_unit_test(test_hostile),	     cmocka_unit_test(test_json),
-		cmocka_unit_test(test_full_disk),    cmocka_unit_test(test_json_is_quick),
+		cmocka_unit_test(test_text),	      cmocka_unit_test(test_text_healthy),
+		cmocka_unit_test(test_text_helpers),  cmocka_unit_test(test_text_lesser),
+		cmocka_unit_test(test_text_many),     cmocka_unit_test(test_text_one_stall),
+		cmocka_unit_test(test_hostile),	      cmocka_unit_test(test_markup),
+		cmocka_unit_test(test_json),	      cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_json_is_quick),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

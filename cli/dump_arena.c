@@ -9,6 +9,7 @@
 
 #include "../record/arena.h"
 #include "dump_look.h"
+#include "shim_record.h"
 
 #define THREAD_HEAD offsetof(struct arena_thread, head)
 #define LIVE_THREADS 1024 /* slots kept */
@@ -24,15 +25,6 @@ struct dump_arena {
 	} slot[LIVE_THREADS];
 	int slots;
 };
-
-static uint64_t arena_find(const struct maps *maps)
-{
-	for (size_t i = 0; i < maps->n; i++)
-		if (!strcmp(maps->at[i].path, "/memfd:whystall") && !maps->at[i].offset &&
-		    maps->at[i].end - maps->at[i].start >= sizeof(struct arena))
-			return maps->at[i].start;
-	return 0;
-}
 
 /* The slot that this process lives in. */
 static bool proc_find(struct dump_arena *a, pid_t pid, pid_t ns_pid, uint32_t high)
@@ -74,7 +66,7 @@ struct dump_arena *dump_arena_read(pid_t pid, pid_t ns_pid, const struct maps *m
 		uint32_t version, size;
 	} head;
 	uint32_t high[2]; /* proc_high, thread_high */
-	uint64_t base = arena_find(maps);
+	uint64_t base = shim_arena(maps);
 	if (!base || mem_read(pid, base, &head, sizeof(head)) || head.magic != ARENA_MAGIC ||
 	    head.version != ARENA_VERSION || head.size != sizeof(struct arena) / 4096 ||
 	    mem_read(pid, base + offsetof(struct arena, proc_high), high, sizeof(high)))

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "probe.h"
+#include "proc.h"
 #include "watch_state.h"
 
 #define TRIES_ABSENT 12u /* looks for an interpreter that is not (yet) in the process, over about 20 s */
@@ -351,7 +352,9 @@ static void process_new(struct watch *w, uint32_t index)
 		*vec_push(&w->procs) = p;
 		p->seen.id = ++w->next_id;
 		p->seen.pid = p->pid = slot->pid;
-		p->seen.ns_pid = slot->pid;
+		struct proc_status status;
+		p->seen.ns_pid =
+			proc_status(p->pid, 0, &status) || !status.ns_pid ? slot->pid : status.ns_pid;
 		p->seen.ppid = slot->ppid;
 		p->seen.backend = w->options.probe ? BACKEND_EBPF : BACKEND_PRELOAD;
 		p->seen.start_ns = slot->start ? slot->start : w->now;

@@ -3,6 +3,7 @@
  * whystall attach: joins processes that run already, with the probe, until they end, for a time, or until
  * Ctrl-C.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #include "../listen.h"
 #include "../recording.h"
 #include "../report.h"
+#include "../shim_record.h"
 #include "../terminal.h"
 
 #define TARGETS_MAX 256
@@ -31,6 +33,8 @@
 static struct recording recording = {.options = {.threshold_ns = 20000000, .native = true, .children = true}};
 static uint64_t duration_ns;
 static long rate = 200, ready_fd = -1;
+static const char *backend;
+static const char *const backends[] = {"auto", "preload", "ebpf", NULL};
 static bool threshold_given, rate_given;
 
 struct target {
@@ -146,6 +150,30 @@ static int signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* Takes a process up with the children that it has, and theirs. */
+static int tree_take(struct probe *probe, pid_t pid)
+{
+	char path[64], *list = NULL, *save = NULL;
+	int threads = probe_take(probe, pid);
+	if (threads < 0 || !recording.options.children)
+		return threads;
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	DIR *tasks = opendir(path);
+	struct dirent *entry;
+	while (tasks && (entry = readdir(tasks))) {
+		char children[PATH_MAX];
+		snprintf(children, sizeof children, "%s/%s/children", path, entry->d_name);
+		if (entry->d_name[0] == '.' || file_read(children, &list, 1u << 20) < 0)
+			continue;
+		for (char *word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save))
+			tree_take(probe, (pid_t)strtol(word, NULL, 10));
+		free(list);
+	}
+	if (tasks)
+		closedir(tasks);
+	return threads;
+}
+
 static void attach_wait(int signals)
 {
 	struct recording *r = &recording;
@@ -181,6 +209,58 @@ static void ready_say(void)
 		say("cannot write to descriptor %ld: %s", ready_fd, strerror(errno));
 }
 
+/* Is every target under one and the same `whystall run`? 0; or not, and `why` a sentence. */
+static int shim_find(struct shim_record *found, char *why, size_t size)
+{
+	for (int i = 0; i < target_count; i++) {
+		struct shim_record one;
+		snprintf(why, size, "the shim is not in it: it was not started by whystall run");
+		int e = shim_record_find(targets[i].pid, &one, why, size);
+		if (e)
+			return e;
+		if (i && strcmp(one.path, found->path)) {
+			snprintf(why, size, "not all are under the same whystall run");
+			return -EXDEV;
+		}
+		*found = one;
+	}
+	return 0;
+}
+
+/* The record that `run` makes is read, until what was asked for is over. */
+static int shim_follow(const struct shim_record *record)
+{
+	const struct recording *r = &recording;
+	char why[512];
+	int signals = signals_open();
+	uint64_t end = duration_ns ? now_ns() + duration_ns : UINT64_MAX;
+	ready_say();
+	while (targets_live() && now_ns() < end) {
+		uint64_t left = end - now_ns(), wait = left < NS / 20 ? left : NS / 20;
+		struct pollfd fd = {.fd = signals, .events = POLLIN};
+		if (poll(&fd, 1, (int)(wait / 1000000) + 1) > 0)
+			break;
+	}
+	for (int i = 0; i < 100 && !targets_live() && shim_record_grows(record); i++)
+		usleep(50000);
+	if (r->output && shim_record_copy(record, r->output, why, sizeof why)) {
+		say("%s", why);
+		return EXIT_BROKEN;
+	}
+	struct report report = {.record = r->output ? r->output : record->path, .colour = r->colour};
+	int status = 0;
+	if (!r->format || r->report) {
+		struct report summary = report;
+		summary.stream = stderr;
+		summary.prefix = "whystall: ";
+		status = verbosity >= 0 ? report_record(&summary) : 0;
+	}
+	report.format = r->format;
+	report.output = r->report;
+	report.stream = stdout;
+	return status ? status : r->format || r->report ? report_record(&report) : 0;
+}
+
 static int attach_run(int argc, char **argv)
 {
 	struct recording *r = &recording;
@@ -190,6 +270,14 @@ static int attach_run(int argc, char **argv)
 		result = target_open(&targets[i]);
 	if (result || (result = recording_listen(r, "attach")))
 		return result;
+	struct shim_record record;
+	bool wanted = backend && !strcmp(backend, "preload");
+	if ((wanted || !backend || !strcmp(backend, "auto")) && !shim_find(&record, why, sizeof why))
+		return shim_follow(&record);
+	if (wanted) {
+		say("cannot read the shim in process %d: %s", (int)targets[0].pid, why);
+		return EXIT_ATTACH;
+	}
 	struct probe_options options = {.threshold_ns = r->options.threshold_ns,
 					.children = r->options.children};
 	if (probe_open(&r->options.probe, &options, why, sizeof why)) {
@@ -205,7 +293,7 @@ static int attach_run(int argc, char **argv)
 		return EXIT_BROKEN;
 	}
 	for (int i = 0; i < target_count; i++)
-		if (probe_take(r->options.probe, targets[i].pid) < 0 && targets_live() && !targets[i].ended)
+		if (tree_take(r->options.probe, targets[i].pid) < 0 && targets_live() && !targets[i].ended)
 			say("process %d could not be taken up", (int)targets[i].pid);
 	prctl(PR_SET_TIMERSLACK, 1);
 	watch_poll(r->watch);
@@ -240,6 +328,8 @@ static const struct option_row attach_options[] = {
 	 NULL, false, NULL},
 	{0, "rate", "HZ", "looks at the threads concerned per second of a stall (default 200)", OPT_NUMBER,
 	 &rate, NULL, false, &rate_given},
+	{0, "backend", "HOW", "auto: what whystall run records already is read, else eBPF; or preload, ebpf",
+	 OPT_CHOICE, &backend, backends, false, NULL},
 	{0, "ready-fd", "N", "write a byte to this descriptor once recording has begun", OPT_NUMBER,
 	 &ready_fd, NULL, false, NULL},
 	{0, "listen", "[ADDR:]PORT",

@@ -12,8 +12,6 @@
 #include "util.h"
 
 #define COLUMNS 80
-#define COMMANDS_MAX 32
-#define OPTIONS_MAX 64
 
 static const char question[] = "Why does the event loop of a live process stall, and who is to blame?";
 
@@ -31,7 +29,7 @@ static int command_order(const void *a, const void *b)
 	return x->order != y->order ? x->order - y->order : strcmp(x->name, y->name);
 }
 
-static size_t commands_sorted(const struct command *out[COMMANDS_MAX])
+size_t commands_sorted(const struct command *out[COMMANDS_MAX])
 {
 	size_t n = 0;
 	for (PARTS(cmd, command, p))
@@ -59,7 +57,7 @@ static int option_order(const void *a, const void *b)
 		      (*(const struct option_row *const *)b)->name);
 }
 
-static size_t options_sorted(const struct option_row *rows, const struct option_row *out[OPTIONS_MAX])
+size_t options_sorted(const struct option_row *rows, const struct option_row *out[OPTIONS_MAX])
 {
 	size_t n = 0;
 	for (; rows && rows->name && n < OPTIONS_MAX; rows++)

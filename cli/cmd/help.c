@@ -3,16 +3,22 @@
  * whystall help: what there is. The man page's lists are printed by --man, so that they can be compared with
  * the page.
  */
+#include <string.h>
+
 #include "../help.h"
 #include "../util.h"
 
 static bool man;
+static const char *completion;
+static const char *const shells[] = {"bash", "zsh", NULL};
 
 static int help_run(int argc, char **argv)
 {
 	char hint[128];
 	if (man)
 		help_man(stdout);
+	else if (completion)
+		(strcmp(completion, "zsh") ? completion_bash : completion_zsh)(stdout);
 	else if (!argc)
 		help_overview(stdout);
 	for (int i = 0; i < argc; i++) {
@@ -32,6 +38,8 @@ static int help_run(int argc, char **argv)
 static const struct option_row help_options[] = {
 	{0, "man", NULL, "print the commands and options as they stand in the man page", OPT_FLAG, &man, NULL,
 	 true, NULL},
+	{0, "completion", "SHELL", "print what completes words in that shell", OPT_CHOICE, &completion,
+	 shells, false, NULL},
 	{0},
 };
 
@@ -42,6 +50,6 @@ static const struct command help = {
 	.order = 99,
 	.options = help_options,
 	.run = help_run,
-	.examples = "whystall help report\n",
+	.examples = "whystall help report\nsource <(whystall help --completion bash)\n",
 };
 PART(cmd, command, help);

@@ -6,7 +6,8 @@
 # make accuracy   the labelled programs, on every Python version present
 # make bench      what whystall costs, as paired ratios
 # make fuzz       each reader of what is not ours on hostile bytes, a minute each
-# make install    into PREFIX (below DESTDIR)
+# make install    into PREFIX (below DESTDIR); make uninstall takes it out again
+# make deb        a Debian package; make wheel, one for pip (both in build/)
 # make deps, unit, lint, format, clean
 # make V=1        shows the commands
 
@@ -37,11 +38,12 @@ C_FILES  := $(wildcard probe/*.[ch] record/*.h preload/*.[ch] cli/*.[ch] cli/*/*
 
 # Goals that may install what they need; any other only says what is missing.
 GROUPS := build $(if $(filter demo check check-all accuracy bench,$(MAKECMDGOALS)),demo) \
-	$(if $(filter check check-all accuracy fuzz,$(MAKECMDGOALS)),check) $(if $(filter bench,$(MAKECMDGOALS)),bench)
-AUTO   := $(filter deps demo check check-all accuracy bench fuzz,$(MAKECMDGOALS))
+	$(if $(filter check check-all accuracy fuzz,$(MAKECMDGOALS)),check) $(if $(filter bench,$(MAKECMDGOALS)),bench) \
+	$(if $(filter check check-all wheel,$(MAKECMDGOALS)),wheel)
+AUTO   := $(filter deps demo check check-all accuracy bench fuzz wheel,$(MAKECMDGOALS))
 
 .DELETE_ON_ERROR:
-.PHONY: all deps unit unit-build demo check check-all accuracy bench fuzz fuzz-build lint format install clean
+.PHONY: all deps unit unit-build demo check check-all accuracy bench fuzz fuzz-build lint format install uninstall deb wheel static clean
 all: $(BUILD)/whystall $(BUILD)/libwhystall.so
 
 $(BUILD)/whystall: $(CLI_OBJ)
@@ -159,11 +161,36 @@ lint: $(BUILD)/syscalls.inc
 format:
 	@clang-format -i $(C_FILES)
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/whystall $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(BUILD)/whystall $(DESTDIR)$(PREFIX)/bin/whystall
-	install -m 755 $(BUILD)/libwhystall.so $(DESTDIR)$(PREFIX)/lib/whystall/libwhystall.so
-	install -m 644 doc/whystall.1 $(DESTDIR)$(PREFIX)/share/man/man1/whystall.1
+# What is installed: mode, file, and its place below PREFIX.
+COMPLETION := $(BUILD)/completion/whystall $(BUILD)/completion/_whystall
+BASH_PLACE := share/bash-completion/completions/whystall
+ZSH_PLACE  := share/zsh/site-functions/_whystall
+INSTALLED  := 755:$(BUILD)/whystall:bin/whystall 755:$(BUILD)/libwhystall.so:lib/whystall/libwhystall.so \
+	644:doc/whystall.1:share/man/man1/whystall.1 644:$(BUILD)/completion/whystall:$(BASH_PLACE) \
+	644:$(BUILD)/completion/_whystall:$(ZSH_PLACE)
+
+$(BUILD)/completion/%: $(BUILD)/whystall
+	@mkdir -p $(@D)
+	$(Q)$(BUILD)/whystall help --completion $(if $(filter _%,$*),zsh,bash) >$@
+
+install: all $(COMPLETION)
+	$(Q)set -e; for row in $(INSTALLED); do IFS=:; set -- $$row; unset IFS; \
+		echo "  $(DESTDIR)$(PREFIX)/$$3"; install -D -m $$1 "$$2" "$(DESTDIR)$(PREFIX)/$$3"; done
+uninstall:
+	$(Q)set -e; for row in $(INSTALLED); do rm -f "$(DESTDIR)$(PREFIX)/$${row##*:}"; done; \
+		rmdir "$(DESTDIR)$(PREFIX)/lib/whystall" 2>/dev/null || true
+
+# The same program in one file that needs no library of the machine it runs on, for the wheel.
+static: $(BUILD)/static/whystall
+$(BUILD)/static/whystall: $(CLI_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -static -o $@ $(CLI_OBJ) $(LIBS) -llzma -lbz2 -lzstd 2>$@.log || { cat $@.log >&2; exit 1; }
+
+deb: all $(COMPLETION)
+	@tools/deb.sh $(BUILD)
+wheel: deps
+	@$(PYTHON) python/backend.py $(BUILD)
 
 clean:
 	rm -rf $(BUILD)

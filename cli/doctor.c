@@ -5,7 +5,6 @@
  */
 #include "doctor.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -46,16 +45,20 @@ static char *shim_load(const char *path)
 		return xprintf("%s", strerror(errno));
 	pid_t pid = fork();
 	if (pid == 0) {
-		if (dlopen(path, RTLD_NOW | RTLD_LOCAL))
-			_exit(0);
-		const char *error = dlerror();
-		_exit(!error || write(fd[1], error, strlen(error)) < 0 ? 2 : 1);
+		/* not dlopen: this program may be a static one, of another C library than the shim's targets
+		 */
+		dup2(fd[1], STDERR_FILENO);
+		setenv("LD_PRELOAD", path, 1);
+		setenv("LD_BIND_NOW", "1", 1);
+		execl("/bin/true", "true", NULL);
+		_exit(errno == ENOENT ? 0 : 1); /* nothing here to try it with */
 	}
 	close(fd[1]);
 	ssize_t n = pid > 0 ? read(fd[0], said, sizeof(said) - 1) : 0;
 	close(fd[0]);
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status))
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && !status && n <= 0)
 		return NULL;
+	said[strcspn(said, "\n")] = 0;
 	return xprintf("%s", n > 0 ? said : "it cannot be loaded");
 }
 

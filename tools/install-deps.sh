@@ -4,7 +4,7 @@
 # Installs what is missing to build, demonstrate or test whystall on Debian or Ubuntu. Looks at dpkg's own list
 # first: where everything is there it says nothing and needs no network. Asks nothing.
 #
-#   tools/install-deps.sh GROUP...        installs what GROUPs lack (build, demo, check, bench)
+#   tools/install-deps.sh GROUP...        installs what GROUPs lack (build, demo, check, bench, wheel)
 #   tools/install-deps.sh --say GROUP...  only prints the line that would install it; status 1 if there is one
 set -eu
 
@@ -12,11 +12,14 @@ build="gcc clang libbpf-dev libc6-dev make pkg-config libdw-dev libelf-dev libsq
 demo="python3 python3-fastapi python3-uvicorn python3-dbg"
 check="python3-pytest python3-pip python3-jsonschema python3-prometheus-client python3-uvloop python3-trio python3-gevent python3-tornado python3-twisted
 	python3-aiohttp libcmocka-dev clang clang-format clang-tidy cppcheck
-	musl-tools g++ rustc debootstrap strace sqlite3 binutils util-linux passwd libcap2-bin redis-server"
+	musl-tools g++ rustc debootstrap strace sqlite3 binutils util-linux passwd libcap2-bin redis-server zsh python3-venv
+	dpkg-dev lintian"
 # CPython's own tests of Debian's python3, whose version is in the name
 version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo 3.11)
 check="$check libpython$version-testsuite"
 bench="wrk"
+# what the one file in the wheel is linked with
+wheel="python3 liblzma-dev libbz2-dev libzstd-dev zlib1g-dev"
 # the 32-bit compiler exists on 64-bit x86 only
 [ "$(uname -m)" = x86_64 ] && check="$check gcc-multilib"
 
@@ -30,8 +33,9 @@ for group; do
 	demo) wanted="$wanted $demo" ;;
 	check) wanted="$wanted $check" ;;
 	bench) wanted="$wanted $bench" ;;
+	wheel) wanted="$wanted $wheel" ;;
 	*)
-		echo "install-deps.sh: no group called $group: build, demo, check, bench" >&2
+		echo "install-deps.sh: no group called $group: build, demo, check, bench, wheel" >&2
 		exit 2
 		;;
 	esac

@@ -129,9 +129,8 @@ void instance_abandon(struct self *s)
 {
 	if (s->loop_entry >= 0)
 		waiter_remove(s, true);
-	s->loop_entry = -1;
+	s->loop_entry = -1; /* the slot's stays: to the end the thread's ticks were that loop's */
 	s->waiting = false;
-	store(s->slot->loop_entry, 0);
 }
 
 void instance_close(uint32_t entry)

@@ -29,6 +29,7 @@ static void loop_end(struct self *s, uint64_t now)
 	store(t->wait_until, 0);
 	store(t->loop_object, 0);
 	store(t->loop_waits, 0);
+	release(t->loop_entry, 0); /* last: without waits it is no loop of its own */
 	store(t->loop_first, 0);
 }
 

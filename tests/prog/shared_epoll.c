@@ -5,8 +5,8 @@
  *   shared_epoll N HOW [ROUNDS]   N of them serve a request at a time, the others wait, ROUNDS times
  *   shared_epoll hand-over        one thread sets the loop up, waits, works, and gives it to another for good
  *
- * HOW a request is served, for 100 ms each: sleep, cpu, or lock (the main thread has the mutex that they all
- * need).
+ * HOW a request is served, for 100 ms each (cpu 300): sleep, cpu, or lock (the main thread has the mutex that
+ * they all need).
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ static void serve_request(void)
 	if (!strcmp(how, "sleep"))
 		usleep(100000);
 	else if (!strcmp(how, "cpu"))
-		compute(100);
+		compute(300);
 	else
 		pthread_mutex_lock(&table), pthread_mutex_unlock(&table);
 }

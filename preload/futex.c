@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * syscall(): locks that are not the C library's (Rust's, C++20's atomics) wait through it. It is also how
- * programs make calls that return twice or on another stack, so whatever is not SYS_futex is handed on by a
- * jump, registers, stack and return address as they came.
+ * syscall(): locks that are not the C library's (Rust's, C++20's atomics) wait through it, and loops on
+ * io_uring (uring.c). It is also how programs make calls that return twice or on another stack, so whatever
+ * is neither is handed on by a jump, registers, stack and return address as they came.
  */
 #include <linux/futex.h>
 
 #include "lock.h"
 #include "original.h"
 
-/* System V's order of arguments on both sides; 202 is SYS_futex on x86-64. */
+/* System V's order of arguments on both sides; 202 is SYS_futex, 426 SYS_io_uring_enter on x86-64. */
 __asm__(".text\n"
 	".globl syscall\n"
 	".type syscall, @function\n"
@@ -19,6 +19,8 @@ __asm__(".text\n"
 	"	endbr64\n"
 	"	cmpq $202, %rdi\n"
 	"	je futex_call\n"
+	"	cmpq $426, %rdi\n"
+	"	je uring_call\n"
 	"	jmp *syscall_next(%rip)\n"
 	"	.cfi_endproc\n"
 	".size syscall, . - syscall\n");

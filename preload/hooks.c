@@ -259,6 +259,7 @@
 	WRAP_READY(ret, name, params, args, ready_poll(&call, p, n, timeout_ms(ms), HOOK_##name, FRAME))
 #define WRAP_READY_PPOLL(ret, name, params, args, object) \
 	WRAP_READY(ret, name, params, args, ready_poll(&call, p, n, timeout_timespec(t), HOOK_##name, FRAME))
+#define WRAP_READY_URING(ret, name, params, args, object) /* uring.c */
 #define SETS ((fd_set *const[3]){r, w, e})
 #define WRAP_READY_SELECT(ret, name, params, args, object) \
 	WRAP_READY(ret, name, params, args,                \

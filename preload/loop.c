@@ -117,6 +117,7 @@ static void ready_begin(struct call *c, struct self *s, uint64_t object, bool mi
 	c->hook = hook;
 	c->timeout = timeout;
 	c->object = fd;
+	c->counts = true;
 	c->ready = object && loop_decide(s, object, mine, hook, c->start);
 	if (c->ready) {
 		c->object = s->slot->loop_object;
@@ -134,6 +135,12 @@ void ready_epoll(struct call *c, int fd, uint64_t timeout, enum hook hook, uintp
 		return;
 	uint64_t object = (uint64_t)fd + 1;
 	ready_begin(c, s, object, s->slot->loop_object == object, (uint64_t)fd, timeout, hook, frame);
+}
+
+void ready_ring(struct call *c, int ring, uint64_t timeout, enum hook hook, uintptr_t frame)
+{
+	ready_epoll(c, ring, timeout, hook, frame);
+	c->counts = false;
 }
 
 /* The descriptors of a poll or select: how many (1 or more is all that matters), the lowest, and which,
@@ -253,7 +260,7 @@ void ready_end(struct call *c, int result, int error)
 	store(t->wait_ns, t->wait_ns + (begin - c->start));
 	if (!t->loop_first)
 		store(t->loop_first, begin);
-	if (s->long_tick)
+	if (s->long_tick && c->counts)
 		event_push(s, EV_READY, c->hook, c->start, now, c->object, result > 0 ? (uint32_t)result : 0);
 	s->long_tick = false;
 	if (unlikely(now - begin >= LATE_NS))

@@ -19,7 +19,8 @@ struct call {
 	uint64_t object;
 	uint64_t timeout; /* ns; NO_DEADLINE: none */
 	enum hook hook;
-	bool ready; /* a wait of the thread's loop; else a call */
+	bool ready;  /* a wait of the thread's loop; else a call */
+	bool counts; /* its result is how many descriptors were ready */
 	struct now before;
 };
 
@@ -45,6 +46,8 @@ void ready_poll(struct call *, const struct pollfd *, nfds_t n, uint64_t timeout
 		uintptr_t frame) HIDDEN;
 void ready_select(struct call *, int n, fd_set *const sets[3], uint64_t timeout, enum hook,
 		  uintptr_t frame) HIDDEN;
+/* A wait for completions; `ring` is its descriptor, or some number that is none. */
+void ready_ring(struct call *, int ring, uint64_t timeout, enum hook, uintptr_t frame) HIDDEN;
 /* error: errno if result is negative */
 void ready_end(struct call *, int result, int error) HIDDEN;
 

@@ -49,6 +49,7 @@ int (*libc_mutex_unlock)(pthread_mutex_t *);
 #define ABSENT_READY_PPOLL ABSENT_ERRNO
 #define ABSENT_READY_SELECT ABSENT_ERRNO
 #define ABSENT_READY_PSELECT ABSENT_ERRNO
+#define ABSENT_READY_URING ABSENT_ERRNO
 #define ABSENT_CALL ABSENT_ERRNO
 #define ABSENT_NAME(ret)           \
 	do {                       \

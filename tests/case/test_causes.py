@@ -335,3 +335,17 @@ raise SystemExit(os.WEXITSTATUS(status))
     done = subprocess.run([binary, "run", "-q", "-o", tmp_path / "record", "--", pythons()["debian"], program], timeout=30,
                           stdin=subprocess.DEVNULL)
     assert done.returncode == 7
+
+
+def test_a_loop_on_io_uring(run, report, cc):
+    done = run(cc(PROGRAMS / "uring_loop.c"), "60", "3")
+    if done.returncode == 77:
+        pytest.skip("no io_uring here")
+    assert done.returncode == 0, done.stderr
+    document = report(done.record)
+    checked(document)
+    process, = [p for p in document["processes"] if p["loops"]]
+    loop, = process["loops"]
+    assert loop["wait"] == "io_uring_enter" and loop["ticks"] >= 8
+    assert len([s for s in process["stalls"] if s["duration_s"] > 0.055]) >= 3
+    assert all(s["ready_after"] in (None, 0) for s in process["stalls"])  # how many completions there were is not known

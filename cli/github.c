@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Workflow commands as GitHub documents them ("Workflow commands for GitHub Actions"): in a message %, CR and
- * LF are escaped, in a property : and , too. A file is named from $GITHUB_WORKSPACE on.
+ * LF are escaped, in a property : and , too. A file is named from $GITHUB_WORKSPACE on. GitHub shows ten
+ * annotations of a level for a step and drops the others in silence: the tenth says how many there are.
  */
 #include "github.h"
 
@@ -14,6 +15,7 @@
 #include "prose.h"
 
 #define CHARGES_SHOWN 3
+#define ANNOTATIONS_MAX 10
 
 static void escaped(FILE *out, const char *s, bool property)
 {
@@ -73,17 +75,33 @@ static void change_annotate(FILE *out, const struct change *c)
 	free(message);
 }
 
+/* At most three limits with three charges each, so that one is left for the baseline. */
 void github_annotate(FILE *out, const struct outcome *o)
 {
+	size_t errors = 0, shown;
 	for (size_t i = 0; i < o->n; i++) {
 		const struct limit *limit = &o->limits[i];
-		for (size_t k = 0; (limit->broken || limit->warned) && k < limit->charges.n; k++)
-			if (k < CHARGES_SHOWN &&
-			    (!k || limit->charges.at[k].ns >= limit->charges.at[0].ns / 20))
-				charge_annotate(out, limit, &limit->charges.at[k]);
+		for (size_t k = 0; (limit->broken || limit->warned) && k < limit->charges.n; k++) {
+			if (k >= CHARGES_SHOWN ||
+			    (k && limit->charges.at[k].ns < limit->charges.at[0].ns / 20))
+				break;
+			charge_annotate(out, limit, &limit->charges.at[k]);
+			errors += limit->broken;
+		}
 	}
-	for (size_t i = 0; i < o->regressed; i++)
+	shown = ANNOTATIONS_MAX - errors;
+	if (o->regressed > shown)
+		shown--;
+	for (size_t i = 0; i < o->regressed && i < shown; i++)
 		change_annotate(out, &o->compared->changes.at[i]);
+	if (o->regressed > shown) {
+		char *message =
+			xprintf("The event loop: %zu %s worse than the baseline; the job's summary and "
+				"the step's output have more.",
+				o->regressed - shown, shown ? "others are" : "culprits are");
+		annotation_write(out, "error", NULL, message);
+		free(message);
+	}
 }
 
 int github_summarize(const struct outcome *o, const struct verdict *v, const struct format_options *options)

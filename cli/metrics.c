@@ -259,31 +259,15 @@ static void stalls_take(struct metrics *m, struct metrics_source *s, const struc
 	}
 }
 
-struct place {
-	const struct verdict_process *process;
-	const struct verdict_loop *loop;
-};
-
-static int place_order(const void *a, const void *b)
-{
-	const struct verdict_loop *x = ((const struct place *)a)->loop, *y = ((const struct place *)b)->loop;
-	return x->stalled_ns > y->stalled_ns ? -1 : x->stalled_ns < y->stalled_ns;
-}
-
 void metrics_take(struct metrics *m, const struct verdict *v)
 {
-	VEC(struct place) places = {0};
+	loop_places_t places;
 	struct gathering g = {0};
 	m->under_way.n = 0;
 	m->capture = v->seen->capture;
 	for (size_t i = 0; i < m->loops.n; i++)
 		memset(m->loops.at[i].now, 0, sizeof m->loops.at[i].now);
-	for (size_t p = 0; p < v->processes.n; p++)
-		for (size_t l = 0; l < v->processes.at[p].loops.n; l++)
-			*vec_push(&places) =
-				(struct place){&v->processes.at[p], &v->processes.at[p].loops.at[l]};
-	if (places.n) /* where not all can have their own series, the worst do */
-		qsort(places.at, places.n, sizeof *places.at, place_order);
+	loops_ranked(v, &places); /* where not all can have their own series, the worst do */
 	for (size_t i = 0; i < places.n; i++) {
 		struct metrics_source *s = source_of(m, places.at[i].process, places.at[i].loop);
 		stalls_take(m, s, v, places.at[i].loop, &g);

@@ -62,6 +62,19 @@ def python_path(*packages):
     return str(made(f"python-{names}", install))
 
 
+def source(package):
+    """Where the source of PyPI's package ("name==version") is unpacked."""
+
+    def unpack(directory):
+        command(sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:",
+                "-d", directory, package)
+        (archive,) = directory.glob("*.tar.gz")
+        command("tar", "-xzf", archive, "-C", directory, "--strip-components=1")
+        archive.unlink()
+
+    return made(f"{package}-source", unpack)
+
+
 def unpacked(package, *, only):
     """Of PyPI's package ("name==version") the files whose names begin so, not installed."""
 

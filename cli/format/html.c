@@ -5,6 +5,7 @@
  * head says so to the browser, should a name of the target's ever get past markup_text.
  */
 #include "html.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -232,17 +233,6 @@ static void loop_write(const struct text *t, const struct verdict_process *p, co
 		stalls_write(t, l);
 }
 
-struct place {
-	const struct verdict_process *process;
-	const struct verdict_loop *loop;
-};
-
-static int place_order(const void *a, const void *b)
-{
-	const struct verdict_loop *x = ((const struct place *)a)->loop, *y = ((const struct place *)b)->loop;
-	return x->stalled_ns > y->stalled_ns ? -1 : x->stalled_ns < y->stalled_ns ? 1 : x > y ? 1 : -1;
-}
-
 static bool has_stall(const struct verdict_loop *l, uint32_t id)
 {
 	for (size_t i = 0; i < l->stalls.n; i++)
@@ -251,31 +241,29 @@ static bool has_stall(const struct verdict_loop *l, uint32_t id)
 	return !id;
 }
 
-/* The worst first; a thread's GIL use after its process's first loop. */
+/* The worst first; a process's GIL after its first loop. */
 static void loops_write(const struct text *t)
 {
-	VEC(struct place) places = {0};
-	for (size_t p = 0; p < t->verdict->processes.n; p++)
-		for (size_t l = 0; l < t->verdict->processes.at[p].loops.n; l++) {
-			const struct verdict_process *process = &t->verdict->processes.at[p];
-			if (has_stall(&process->loops.at[l], t->options->stall))
-				*vec_push(&places) = (struct place){process, &process->loops.at[l]};
-		}
-	if (places.n)
-		qsort(places.at, places.n, sizeof *places.at, place_order);
-	else
-		fputs("<p class=\"verdict\">No event loop was seen.</p>\n", t->out);
-	for (size_t i = 0; i < places.n && i < LOOPS_SHOWN; i++) {
-		loop_write(t, places.at[i].process, places.at[i].loop);
-		if (places.at[i].loop == &places.at[i].process->loops.at[0] && !t->options->stall &&
-		    places.at[i].loop->stall_count && verdict_python(places.at[i].process)) {
+	loop_places_t places;
+	size_t shown = 0;
+	loops_ranked(t->verdict, &places);
+	for (size_t i = 0; i < places.n && shown < LOOPS_SHOWN; i++) {
+		const struct verdict_process *p = places.at[i].process;
+		const struct verdict_loop *l = places.at[i].loop;
+		if (!has_stall(l, t->options->stall))
+			continue;
+		shown++;
+		loop_write(t, p, l);
+		if (l == &p->loops.at[0] && !t->options->stall && l->stall_count && verdict_python(p)) {
 			fputs("<h3>Who had the GIL</h3>\n", t->out);
-			preformatted(t, 0, gil_in_text, places.at[i].process);
+			preformatted(t, 0, gil_in_text, p);
 		}
 	}
-	if (places.n > LOOPS_SHOWN)
+	if (!places.n)
+		fputs("<p class=\"verdict\">No event loop was seen.</p>\n", t->out);
+	if (places.n > shown && !t->options->stall)
 		fprintf(t->out, "<p class=\"dim\">%zu other loops, stalled less, are not shown.</p>\n",
-			places.n - LOOPS_SHOWN);
+			places.n - shown);
 	vec_free(&places);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * JUnit's XML, as CI systems read it: each limit is a test case, the baseline one more.
+ * JUnit's XML, as CI systems read it. Of a check each limit is a test case, the baseline one more; of a
+ * report each loop, which fails if it stalled. `file` and `line` are in no schema of it, but GitLab, CircleCI
+ * and the actions that annotate a pull request go by them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,16 +12,25 @@
 #include "../compare.h"
 #include "html.h"
 
+#define CAUSES_SHOWN 10
+#define CHANGES_SHOWN 100
+
+static void place_attributes(FILE *out, const struct culprit *c)
+{
+	if (!c->file)
+		return;
+	fputs(" file=\"", out);
+	markup_text(out, c->file, 600);
+	putc('"', out);
+	if (c->line > 0)
+		fprintf(out, " line=\"%d\"", c->line);
+}
+
 static void case_begin(FILE *out, const char *name, const struct culprit *c)
 {
 	fprintf(out, "    <testcase classname=\"whystall\" name=\"%s\"", name);
-	if (c && c->file) {
-		fputs(" file=\"", out);
-		markup_text(out, c->file, 600);
-		putc('"', out);
-		if (c->line > 0)
-			fprintf(out, " line=\"%d\"", c->line);
-	}
+	if (c)
+		place_attributes(out, c);
 }
 
 static void culprit_line(const struct text *t, const char *cause, const struct culprit *c, uint64_t ns,
@@ -94,7 +105,7 @@ static void baseline_case(const struct text *t, const struct outcome *o)
 	}
 	fprintf(t->out, ">\n      <failure type=\"baseline\" message=\"%zu worse than the baseline\">",
 		o->regressed);
-	for (size_t i = 0; i < o->regressed; i++) {
+	for (size_t i = 0; i < o->regressed && i < CHANGES_SHOWN; i++) {
 		fprintf(t->out, "%s: ", change_names[c->changes.at[i].kind]);
 		culprit_line(t, c->changes.at[i].cause, &c->changes.at[i].culprit, c->changes.at[i].new_ns,
 			     c->changes.at[i].whole);
@@ -122,8 +133,62 @@ static int junit_check(FILE *out, const struct outcome *o, const struct verdict 
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
 
+/* --- report --- */
+
+static void loop_case(const struct text *t, const struct verdict_loop *l)
+{
+	char name[PROSE_MAX], stalls[64], stalled[32], observed[32], worst[32];
+	name_loop(name, sizeof name, l);
+	fputs("    <testcase classname=\"whystall\" name=\"loop in ", t->out);
+	markup_text(t->out, name, 200);
+	fprintf(t->out, "\" time=\"%.3f\"", (double)l->observed_ns / 1e9);
+	if (!l->stall_count) {
+		fputs("/>\n", t->out);
+		return;
+	}
+	if (l->causes.n)
+		place_attributes(t->out, &l->causes.at[0].culprit);
+	fprintf(t->out, ">\n      <failure type=\"stall\" message=\"%s, %s of %s, worst %s\">",
+		prose_count(stalls, sizeof stalls, l->stall_count, "stall"),
+		time_format(stalled, sizeof stalled, l->stalled_ns),
+		time_format(observed, sizeof observed, l->observed_ns),
+		time_format(worst, sizeof worst, l->max_ns));
+	for (size_t i = 0; i < l->causes.n && i < CAUSES_SHOWN; i++)
+		if (!i || l->causes.at[i].share >= 0.01)
+			culprit_line(t, l->causes.at[i].cause, &l->causes.at[i].culprit, l->causes.at[i].ns,
+				     &l->causes.at[i]);
+	fputs("</failure>\n    </testcase>\n", t->out);
+}
+
+static int junit_write(FILE *out, const struct verdict *v, const struct format_options *options)
+{
+	struct text t = {.out = out, .verdict = v, .seen = v->seen, .options = options, .columns = 80};
+	char command[PROSE_MAX * 2];
+	t.root = name_root(v->seen);
+	fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n", out);
+	for (size_t i = 0; i < v->processes.n && !ferror(out); i++) {
+		const struct verdict_process *p = &v->processes.at[i];
+		size_t failures = 0;
+		for (size_t l = 0; l < p->loops.n; l++)
+			failures += p->loops.at[l].stall_count > 0;
+		if (!p->loops.n)
+			continue;
+		fputs("  <testsuite name=\"", out);
+		markup_text(out, name_command(command, sizeof command, p->seen->command), 200);
+		fprintf(out, ", pid %d\" tests=\"%zu\" failures=\"%zu\" errors=\"0\" skipped=\"0\">\n",
+			p->seen->pid, p->loops.n, failures);
+		for (size_t l = 0; l < p->loops.n; l++)
+			loop_case(&t, &p->loops.at[l]);
+		fputs("  </testsuite>\n", out);
+	}
+	fputs("</testsuites>\n", out);
+	free(t.root);
+	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+}
+
 static const struct format junit = {.name = "junit",
-				    .help = "a test case for each limit, for a CI",
-				    .use = FORMAT_CHECK,
+				    .help = "for a CI: a test case for each limit, in a report for each loop",
+				    .use = FORMAT_REPORT | FORMAT_CHECK,
+				    .write = junit_write,
 				    .check = junit_check};
 PART(format, format, junit);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * GitHub-flavoured Markdown, for a pull request's comment and a job's summary. Names are the target's: they
- * stand in code spans, where only a backquote and, in a table, a bar mean anything.
+ * stand in code spans, where only a backquote and, in a table, a bar mean anything. However much there is to
+ * tell, it fits: a comment may have 65,536 characters, a step's summary 1 MiB.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,8 +11,11 @@
 #include "../budget.h"
 #include "../compare.h"
 #include "text.h"
+#include "walk.h"
 
+#define LOOPS_SHOWN 8
 #define CAUSES_SHOWN 10
+#define CHANGES_SHOWN 100
 #define CHARGES_SHOWN 3
 
 static void code(FILE *out, const char *s)
@@ -110,14 +114,17 @@ static void loop_write(const struct text *t, const struct verdict_process *p, co
 static int markdown_write(FILE *out, const struct verdict *v, const struct format_options *options)
 {
 	struct text t = {.out = out, .verdict = v, .seen = v->seen, .options = options, .columns = 80};
-	size_t loops = 0;
+	loop_places_t places;
+	loops_ranked(v, &places);
 	t.root = name_root(v->seen);
 	fputs("### whystall\n", out);
-	for (size_t p = 0; p < v->processes.n; p++)
-		for (size_t l = 0; l < v->processes.at[p].loops.n; l++, loops++)
-			loop_write(&t, &v->processes.at[p], &v->processes.at[p].loops.at[l]);
-	if (!loops)
+	for (size_t i = 0; i < places.n && i < LOOPS_SHOWN; i++)
+		loop_write(&t, places.at[i].process, places.at[i].loop);
+	if (!places.n)
 		fputs("\nNo event loop was seen.\n", out);
+	if (places.n > LOOPS_SHOWN)
+		fprintf(out, "\n%zu other loops stalled less.\n", places.n - LOOPS_SHOWN);
+	vec_free(&places);
 	free(t.root);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
@@ -162,13 +169,15 @@ static void changes_write(const struct text *t, const struct comparison *c)
 	char was[32], is[32];
 	if (c->changes.n)
 		fputs("\n| | cause | culprit | was | is |\n| --- | --- | --- | ---: | ---: |\n", t->out);
-	for (size_t i = 0; i < c->changes.n; i++) {
+	for (size_t i = 0; i < c->changes.n && i < CHANGES_SHOWN; i++) {
 		const struct change *change = &c->changes.at[i];
 		fprintf(t->out, "| %s | %s | ", change_names[change->kind], change->cause);
 		culprit(t, &change->culprit);
 		fprintf(t->out, " | %s | %s |\n", time_format(was, sizeof was, change->old_ns),
 			time_format(is, sizeof is, change->new_ns));
 	}
+	if (c->changes.n > CHANGES_SHOWN)
+		fprintf(t->out, "\n%zu more are not shown.\n", c->changes.n - CHANGES_SHOWN);
 }
 
 static int markdown_check(FILE *out, const struct outcome *o, const struct verdict *v,

@@ -25,6 +25,24 @@ void stalls_walk(const struct verdict_process *p, stall_visitor *visit, void *cl
 	free(next);
 }
 
+static int place_order(const void *a, const void *b)
+{
+	const struct verdict_loop *x = ((const struct loop_place *)a)->loop,
+				  *y = ((const struct loop_place *)b)->loop;
+	return x->stalled_ns > y->stalled_ns ? -1 : x->stalled_ns < y->stalled_ns ? 1 : x > y ? 1 : -(x < y);
+}
+
+void loops_ranked(const struct verdict *v, loop_places_t *out)
+{
+	*out = (loop_places_t){0};
+	for (size_t p = 0; p < v->processes.n; p++)
+		for (size_t l = 0; l < v->processes.at[p].loops.n; l++)
+			*vec_push(out) =
+				(struct loop_place){&v->processes.at[p], &v->processes.at[p].loops.at[l]};
+	if (out->n)
+		qsort(out->at, out->n, sizeof *out->at, place_order);
+}
+
 void parts_walk(const struct verdict_stall *stall, part_visitor *visit, void *closure)
 {
 	for (size_t i = 0; i < stall->segments.n; i++) {

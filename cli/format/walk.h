@@ -15,6 +15,14 @@ typedef bool stall_visitor(void *closure, const struct verdict_process *, const 
 /* The stalls of all of its loops, by their starts: each loop's own are in order. */
 void stalls_walk(const struct verdict_process *, stall_visitor *, void *closure);
 
+/* All loops, those stalled most first. Owned by the caller: vec_free. */
+struct loop_place {
+	const struct verdict_process *process;
+	const struct verdict_loop *loop;
+};
+typedef VEC(struct loop_place) loop_places_t;
+void loops_ranked(const struct verdict *, loop_places_t *out);
+
 /* A part of a stall: one holder's, or the whole segment where there is none. */
 struct blame_part {
 	const char *cause, *thread; /* thread: whose stack it is; NULL: no name */

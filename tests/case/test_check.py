@@ -4,12 +4,14 @@
 import os
 import re
 import subprocess
+import sys
 import time
 import xml.etree.ElementTree
 
 import pytest
 
 from conftest import DEBIAN
+from fetch import python_path, source
 
 SICK = '''
 import asyncio, re, threading, time
@@ -159,6 +161,61 @@ def test_junit_for_a_ci(check, records, place):
     assert stalled.find("failure") is None
     assert check("--max-stall", "9s", "-f", "junit", "-o", out, records["sick"]).returncode == 0
     assert xml.etree.ElementTree.parse(out).getroot().find("testsuite").get("failures") == "0"
+
+
+@pytest.fixture(scope="module")
+def junit_schema():
+    """Jenkins' schema of JUnit files, as pytest's own tests use it, with the two attributes that others go by."""
+    text = (source("pytest==7.4.4") / "testing" / "example_scripts" / "junit-10.xsd").read_text()
+    name = '<xs:attribute name="classname" type="xs:string"/>'
+    assert text.count(name) == 1
+    sys.path.append(python_path("xmlschema==4.3.2"))
+    import xmlschema
+
+    return xmlschema.XMLSchema(text.replace(name, name + "".join(
+        f'<xs:attribute name="{more}" type="xs:string"/>' for more in ("file", "line"))))
+
+
+def test_junit_is_by_its_schema(binary, check, records, place, junit_schema):
+    out = place / "by-schema.xml"
+    for arguments in (["check", "--max-stall", "50ms", "--baseline", records["healthy"]],
+                      ["check", "--max-p99", "9s"], ["report"]):
+        for record in records.values():
+            subprocess.run([binary, *map(str, arguments), "-f", "junit", "-o", out, record], timeout=60)
+            junit_schema.validate(str(out))
+    subprocess.run([binary, "report", "-f", "junit", "-o", out, records["sick"]], check=True, timeout=60)
+    (case,) = xml.etree.ElementTree.parse(out).getroot().iter("testcase")
+    assert case.get("name") == "loop in MainThread" and case.get("file") == str(place / "sick.py") and case.get("line")
+    failure = case.find("failure")
+    assert re.match(r"\d+ stalls, [\d.]+ m?s of ", failure.get("message")) and "heavy" in failure.text
+    assert "sleepy" in failure.text and "asyncio.sleep()" in failure.text
+
+
+MANY = """
+import asyncio, time
+names = [f"slow_{i}" for i in range(14)]
+for name in names:
+    exec(f"def {name}(): time.sleep(0.03)")
+
+async def main():
+    for i in range(4):
+        for name in names:
+            await asyncio.sleep(0.001)
+            globals()[name]()
+
+asyncio.run(main())
+"""
+
+
+def test_github_shows_ten_annotations(binary, check, records, place):
+    (place / "many.py").write_text(MANY)
+    record = place / "many.whystall"
+    subprocess.run([binary, "run", "-q", "-o", record, "--", DEBIAN, place / "many.py"], check=True, timeout=60)
+    done = check("--max-stall", "25ms", "--baseline", records["healthy"], "--github", record)
+    assert done.returncode == 1
+    lines = [line for line in done.stdout.splitlines() if line.startswith("::")]
+    assert len(lines) == 10 and all(line.startswith("::error ") for line in lines), lines
+    assert re.search(r"title=whystall::The event loop: \d+ others are worse than the baseline; ", lines[-1])
 
 
 def test_github_annotations_and_summary(check, records, place):

@@ -620,6 +620,10 @@ static void test_markup(void **state)
 		assert_int_not_equal(mbsrtowcs(NULL, &from, 0, &at), (size_t)-1);
 		assert_true(bytes > 2000);
 		free(text);
+		text = scene_write(s, "markdown", &options);
+		assert_true(strlen(text) < 65536 / 8); /* of eight loops: what a comment may have */
+		assert_null(strchr(text, '\033'));
+		free(text);
 		scene_free(s);
 	}
 	setlocale(LC_CTYPE, "C");

@@ -73,7 +73,7 @@ def test_no_command_is_a_short_help_on_stderr(cli):
     (["help", "rnu"], "unknown command rnu; did you mean run?"),
     (["report", "--fromat", "json"], "did you mean --format? See whystall report --help"),
     (["report", "-f", "jsn"], "--format jsn is unknown; did you mean json?"),
-    (["report", "-f", "yellow"], "--format is json, markdown or text"),
+    (["report", "-f", "yellow"], "--format is html, json, junit, markdown or text"),
     (["report", "-f"], "--format needs FORMAT"),
     (["report", "--stall", "0"], "--stall wants the number of a stall"),
     (["report", "--stall", "two"], 'wants a whole number, not "two"'),

@@ -114,26 +114,21 @@ static void room_note(struct watch *w)
 {
 	char note[256];
 	uint32_t procs = LOAD(w->arena->procs_refused);
-	uint64_t threads = 0, takers = 0;
-	for (size_t i = 0; i < w->procs.n; i++) {
-		threads += w->procs.at[i]->threads_refused;
-		takers += w->procs.at[i]->takers_lost;
-	}
 	if (procs) {
 		snprintf(note, sizeof note, "%u processes were not recorded: there is room for %u at once.",
 			 procs, ARENA_PROCS);
 		watch_note(w, note);
 	}
-	if (threads) {
+	if (w->threads_refused) {
 		snprintf(note, sizeof note, "Some threads were not recorded: there is room for %u at once.",
 			 ARENA_THREADS);
 		watch_note(w, note);
 	}
-	if (takers) {
+	if (w->takers_lost) {
 		snprintf(note, sizeof note,
 			 "%llu times a lock was taken without room to note by whom (semaphores, read-write "
 			 "locks, spin locks): its holder may be missing.",
-			 (unsigned long long)takers);
+			 (unsigned long long)w->takers_lost);
 		watch_note(w, note);
 	}
 }
@@ -159,12 +154,8 @@ void watch_stop(struct watch *w, struct obs_capture *capture)
 	writer_put_capture(w->writer, capture);
 	for (size_t i = 0; i < w->threads.n; i++)
 		free(w->threads.at[i]);
-	for (size_t i = 0; i < w->procs.n; i++) {
-		watch_locks_forget(w->procs.at[i]);
-		vec_free(&w->procs.at[i]->holds);
-		watch_shared_forget(w->procs.at[i]);
-		free(w->procs.at[i]);
-	}
+	for (size_t i = 0; i < w->procs.n; i++)
+		watch_process_free(w, w->procs.at[i]);
 	vec_free(&w->threads);
 	vec_free(&w->procs);
 	vec_free(&w->names);

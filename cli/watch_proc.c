@@ -246,12 +246,23 @@ static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, b
 
 static void threads_end(struct watch *w, struct watch_proc *p, uint64_t when, bool cut);
 
+/* What only the program that ran in it was. */
+static void program_forget(struct watch *w, struct watch_proc *p)
+{
+	if (p->box)
+		writer_close_native(w->writer, p->box);
+	p->box = NULL;
+	watch_locks_forget(p);
+	vec_free(&p->holds);
+	watch_shared_forget(p);
+}
+
 void watch_process_left(struct watch *w, struct watch_proc *p)
 {
 	threads_end(w, p, LOAD(p->slot->end), false);
 	interp_drop(p);
 	p->next_open = 0;
-	p->box = NULL;
+	program_forget(w, p);
 	p->seen.runtime = p->seen.runtime_version = NULL;
 	p->left = true;
 }
@@ -268,6 +279,29 @@ static void threads_end(struct watch *w, struct watch_proc *p, uint64_t when, bo
 	}
 }
 
+void watch_process_free(struct watch *w, struct watch_proc *p)
+{
+	program_forget(w, p);
+	free(p);
+}
+
+/* Those that have ended, once no thread is left that means one. */
+static void processes_forget(struct watch *w)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < w->procs.n; i++) {
+		struct watch_proc *p = w->procs.at[i];
+		bool meant = p->live;
+		for (size_t k = 0; k < w->threads.n && !meant; k++)
+			meant = w->threads.at[k]->proc == p;
+		if (meant)
+			w->procs.at[kept++] = p;
+		else
+			watch_process_free(w, p);
+	}
+	w->procs.n = kept;
+}
+
 static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, bool cut)
 {
 	threads_end(w, p, when, cut);
@@ -275,12 +309,13 @@ static void process_close(struct watch *w, struct watch_proc *p, uint64_t when, 
 	interp_drop(p);
 	quota_close(&p->quota);
 	p->live = false;
-	p->threads_refused += LOAD(p->slot->threads_refused);
-	p->takers_lost += (uint64_t)LOAD(p->slot->sems_lost) + LOAD(p->slot->held_lost);
+	w->threads_refused += LOAD(p->slot->threads_refused);
+	w->takers_lost += (uint64_t)LOAD(p->slot->sems_lost) + LOAD(p->slot->held_lost);
 	if (p->pidfd >= 0)
 		close(p->pidfd);
 	p->pidfd = -1;
 	writer_put_process(w->writer, &p->seen);
+	program_forget(w, p);
 	w->by_proc_slot[p->slot_index] = NULL;
 }
 
@@ -341,10 +376,7 @@ static void process_new(struct watch *w, uint32_t index)
 		w->by_proc_slot[p->slot_index] = NULL;
 		__atomic_store_n(&p->slot->state, PROC_FREE, __ATOMIC_RELEASE);
 		p->tries = 0;
-		p->box = NULL;
-		watch_locks_forget(p);
-		p->holds.n = 0;
-		watch_shared_forget(p);
+		program_forget(w, p);
 		p->seen.note = p->seen.role = NULL;
 		p->role_at = p->role_looks = 0;
 	} else {
@@ -532,6 +564,7 @@ void watch_totals(struct watch *w)
 		if (w->procs.at[i]->live && w->procs.at[i]->interp)
 			locks_tell(w, w->procs.at[i]);
 	threads_forget(w);
+	processes_forget(w);
 }
 
 /* The runtime's names of threads that are young: what ends within a second has one too. */

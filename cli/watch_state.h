@@ -68,8 +68,6 @@ struct watch_proc {
 	uint64_t lost;
 	bool perf_denied;
 	bool left; /* it went on as a program that the shim is not in */
-	uint32_t threads_refused;
-	uint64_t takers_lost; /* of locks that do not name their holder: no room to note it */
 	uint64_t leave_check; /* when to look next whether it did */
 	struct quota quota;   /* of its control groups */
 	uint64_t next_quota;
@@ -158,6 +156,8 @@ struct watch {
 	uint64_t slow_at; /* next second-by-second work */
 	unsigned perf_open;
 	uint64_t lost_events, suppressed;
+	uint64_t threads_refused; /* by processes that have ended, and the next */
+	uint64_t takers_lost;	  /* of locks that do not name their holder: no room to note it */
 	VEC(const char *) notes;
 	VEC(const char *) names; /* with --loop: what threads were called */
 	bool loop_named;	 /* the thread that --loop names is a loop */
@@ -173,6 +173,7 @@ void watch_totals(struct watch *); /* once a second, and when a report is wanted
 struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
 void watch_thread_name(struct watch *, struct watch_thread *);
 void watch_note(struct watch *, const char *sentence); /* once */
+void watch_process_free(struct watch *, struct watch_proc *);
 void watch_describe_process(struct watch *, struct watch_proc *);
 /* The program that it was is gone, the process is not: its threads end. */
 void watch_process_left(struct watch *, struct watch_proc *);

@@ -33,6 +33,7 @@ enum what {
 	PUT_STALL,
 	ADD_SAMPLE,
 	OPEN_NATIVE,
+	CLOSE_NATIVE,
 	SYNC
 };
 
@@ -212,6 +213,23 @@ struct native_box *writer_open_native(struct writer *w, pid_t pid)
 	return box;
 }
 
+void writer_close_native(struct writer *w, struct native_box *box)
+{
+	struct message *m = message_new(CLOSE_NATIVE);
+	m->box = box;
+	message_put(w, m);
+}
+
+static void box_close(struct writer *w, struct native_box *box)
+{
+	struct native_box **at = &w->boxes;
+	while (*at != box)
+		at = &(*at)->next;
+	*at = box->next;
+	native_close(box->native);
+	free(box);
+}
+
 /* Does the stack lead into code that was not mapped when the maps were last read? It stops there. */
 static bool stack_stops(struct native_box *box, const uint64_t *pcs, int n, bool cut)
 {
@@ -319,6 +337,9 @@ static void message_write(struct writer *w, struct message *m)
 		m->box->native = native_open(m->box->pid);
 		m->box->next = w->boxes;
 		w->boxes = m->box;
+		break;
+	case CLOSE_NATIVE:
+		box_close(w, m->box);
 		break;
 	case SYNC:
 		writer_commit(w);
@@ -433,12 +454,8 @@ int writer_stop(struct writer *w, char *why, size_t why_size)
 	int result = store_close(w->store);
 	if (error && !result)
 		result = -EIO;
-	while (w->boxes) {
-		struct native_box *box = w->boxes;
-		w->boxes = box->next;
-		native_close(box->native);
-		free(box);
-	}
+	while (w->boxes)
+		box_close(w, w->boxes);
 	pthread_mutex_destroy(&w->mutex);
 	pthread_cond_destroy(&w->more);
 	pthread_cond_destroy(&w->flushed);

@@ -52,7 +52,9 @@ struct raw_sample {
 };
 void writer_add_sample(struct writer *, const struct raw_sample *);
 
-/* Opens the symbols of a process soon; the box is freed by the writer when it stops. */
+/* Opens the symbols of a process soon; at the latest the writer frees the box when it stops. */
 struct native_box *writer_open_native(struct writer *, pid_t pid);
+/* No sample that is put from now on has it. */
+void writer_close_native(struct writer *, struct native_box *);
 
 #endif

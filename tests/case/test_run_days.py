@@ -111,3 +111,34 @@ def test_a_pid_namespace_is_not_taken_for_strangers(binary, tmp_path):
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
     told = subprocess.run([binary, "report", "-f", "json", tmp_path / "r"], stdout=subprocess.PIPE, check=True)
     assert [p["command"][0] for p in json.loads(told.stdout)["processes"]] == ["unshare"]
+
+
+# Each child stalls, so that its symbols are opened. Prints how much the recorder grew, in kB.
+CHILDREN = """
+import os, subprocess, sys
+STALL = '''
+import asyncio
+async def main():
+    for _ in range(5):
+        await asyncio.sleep(0.005)
+    sum(range(4000000))
+    await asyncio.sleep(0.01)
+asyncio.run(main())
+'''
+def rss():
+    return int(next(l for l in open(f"/proc/{os.getppid()}/status") if l.startswith("VmRSS")).split()[1])
+def children(n):
+    for _ in range(n):
+        subprocess.run([sys.executable, "-c", STALL], check=True)
+children(8)
+before = rss()
+children(24)
+print(rss() - before)
+"""
+
+
+def test_processes_that_have_ended_are_forgotten(run, report):
+    done = run(DEBIAN, "-c", CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert sum(len(p["stalls"]) > 0 for p in report(done.record)["processes"]) > 20
+    assert int(done.stdout) < 80_000  # 24 times what one program's symbols take is twice that

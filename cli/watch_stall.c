@@ -69,7 +69,6 @@ static void stall_keep(struct watch *w, struct watch_thread *t, struct watch_sta
 }
 
 typedef VEC(struct obs_wait) waits_t;
-typedef VEC(struct obs_hold) holds_t;
 
 static void waits_collect(struct watch *w, struct watch_thread *t, const struct watch_stall *s, waits_t *out)
 {
@@ -109,9 +108,6 @@ static void waits_collect(struct watch *w, struct watch_thread *t, const struct 
 static void hold_add(holds_t *out, uint32_t lock, uint32_t thread, uint64_t start, uint64_t end,
 		     bool at_least)
 {
-	for (size_t i = out->n; i-- > 0;)
-		if (out->at[i].lock == lock && out->at[i].thread == thread && out->at[i].start_ns == start)
-			return;
 	struct obs_hold *h = vec_push(out);
 	h->lock = lock;
 	h->thread = thread;
@@ -146,24 +142,19 @@ static void holds_collect(struct watch *w, struct watch_thread *t, const struct 
 			  const waits_t *waits, holds_t *out)
 {
 	struct watch_proc *p = t->proc;
+	struct hold_index index;
+	hold_index_make(&index, p->holds.at, p->holds.n, s->seen.start_ns, s->seen.end_ns, t->seen.id);
 	for (size_t i = 0; i < waits->n; i++) {
 		const struct obs_wait *wait = &waits->at[i];
 		if (wait->what != WAIT_LOCK)
 			continue;
-		size_t before = out->n;
-		for (size_t k = 0; k < p->holds.n; k++) {
-			const struct watch_hold *h = &p->holds.at[k];
-			if (h->lock != wait->lock || h->end <= wait->start_ns || h->start >= wait->end_ns ||
-			    h->thread_id == t->seen.id)
-				continue;
-			hold_add(out, h->lock, h->thread_id, h->start ? h->start : wait->start_ns, h->end,
-				 !h->start);
-		}
+		bool found = hold_index_find(&index, wait, out);
 		bool open = !s->ended && wait->end_ns == s->seen.end_ns &&
 			    hold_now(w, p, wait, wait->end_ns, out);
-		if (!open && out->n == before && wait->owner && !wait->self_owned)
+		if (!open && !found && wait->owner && !wait->self_owned)
 			hold_add(out, wait->lock, wait->owner, wait->start_ns, wait->end_ns, true);
 	}
+	hold_index_free(&index);
 }
 
 static int wait_order(const void *a, const void *b)

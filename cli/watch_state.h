@@ -10,6 +10,7 @@
 #include "../record/hooks.h"
 #include "quota.h"
 #include "watch.h"
+#include "watch_hold.h"
 
 #define SAMPLE_AFTER_NS 3000000ull /* a tick this old is looked at: it may become a stall */
 #define IDLE_POLL_NS 8000000ull
@@ -31,12 +32,6 @@ struct watch_asked {
 	uint64_t since; /* of the wait, 0: nothing */
 	uint32_t lock, owner;
 	bool nobody;
-};
-
-struct watch_hold {
-	uint32_t lock;
-	uint32_t thread_id;  /* 0: by a tid that is not known */
-	uint64_t start, end; /* start 0: not seen */
 };
 
 /* An epoll instance that several threads wait on: one loop, whoever of them has the tick. */

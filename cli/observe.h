@@ -108,6 +108,10 @@ struct obs_stall {
 #define LOCK_NAME_IMPORT "import lock of "
 #define LOCK_NAME_IMPORTS "global import lock"
 #define LOCK_NAME_LOGGING "logging handler lock"
+/* A pause of all threads that one asks for (CPython without the GIL): the loop has to pause, or it asked and
+ * waits for the others. */
+#define LOCK_NAME_WORLD "stop-the-world"
+#define LOCK_NAME_OWN_WORLD "stop-the-world (its own)"
 /* "the ", where a lock's name says what it is for: it then stands in a sentence as a noun. */
 static inline const char *lock_article(const char *name)
 {

@@ -30,9 +30,19 @@ def pythons():
     found = {"debian": DEBIAN} if os.access(DEBIAN, os.X_OK) else {}
     for version in ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13"):
         pattern = os.path.expanduser(f"~/.pyenv/versions/{version}.*/bin/python{version}")
-        matches = sorted(glob.glob(pattern))
+        matches = [path for path in sorted(glob.glob(pattern)) if "t/bin/" not in path]
         if matches:
             found[version] = matches[-1]
+    return found
+
+
+@functools.lru_cache(None)
+def free_threaded_pythons():
+    """{"3.14t": path}: builds without the GIL, where pyenv has any. No package registry has one, so most machines lack
+    them."""
+    found = {}
+    for path in sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.1*t/bin/python3.1[0-9]t"))):
+        found[os.path.basename(path)[len("python"):]] = path
     return found
 
 

@@ -482,6 +482,27 @@ static void print_locks(void)
 #endif
 }
 
+/* What only a build without the GIL has: pauses of all threads (Python/pystate.c, stop_the_world), and a lock
+ * in every object. */
+static void print_world(void)
+{
+#ifdef Py_GIL_DISABLED
+	OFFSET(runtime_world, _PyRuntimeState, stoptheworld);
+	OFFSET(interp_world, PyInterpreterState, stoptheworld);
+	OFFSET(world_event, struct _stoptheworld_state, stop_event);
+	OFFSET(world_requester, struct _stoptheworld_state, requester);
+	OFFSET(tstate_state, PyThreadState, state);
+	OFFSET(object_mutex, PyObject, ob_mutex);
+#else
+	ABSENT(runtime_world);
+	ABSENT(interp_world);
+	ABSENT(world_event);
+	ABSENT(world_requester);
+	ABSENT(tstate_state);
+	ABSENT(object_mutex);
+#endif
+}
+
 /* Where _Py_DebugOffsets, which a live process publishes, keeps the same offsets (3.13 and later). */
 static void print_debug(void)
 {
@@ -548,6 +569,7 @@ int main(void)
 	print_objects();
 	print_names();
 	print_locks();
+	print_world();
 	print_debug();
 	printf("},\n");
 	return 0;

@@ -68,6 +68,27 @@ static const char *hold_advice(const struct verdict_process *p, const char *name
 				   "loop's thread.";
 }
 
+/* A pause of all threads, or the wait until it can begin. True: explained. */
+static bool world_explain(struct verdict_cause *v, const char *name, const char *total)
+{
+	const char *thread = v->culprit.thread ? v->culprit.thread : "another thread";
+	if (!strcmp(name, LOCK_NAME_WORLD)) {
+		v->why = xprintf("%s stopped all threads, the loop's for %s: without the GIL, collecting "
+				 "garbage and changing classes take that.",
+				 v->culprit.thread ? v->culprit.thread : "Another thread", total);
+		v->advice = xstrdup("Collect less, or while the loop is idle: gc.freeze() after start-up, a "
+				    "larger gc.set_threshold(); define classes before it runs.");
+		return true;
+	}
+	if (strcmp(name, LOCK_NAME_OWN_WORLD))
+		return false;
+	v->why =
+		xprintf("The loop itself stopped all threads, and waited %s for %s to pause.", total, thread);
+	v->advice = xstrdup("Let that native code give up its thread state while it computes, or run it in a "
+			    "process; or collect while it does not run.");
+	return true;
+}
+
 static void lock_explain(const struct verdict_process *p, const struct verdict_loop *l,
 			 struct verdict_cause *v)
 {
@@ -101,6 +122,8 @@ static void lock_explain(const struct verdict_process *p, const struct verdict_l
 				    "asyncio.to_thread(thread.join).");
 		return;
 	}
+	if (known && world_explain(v, known, total))
+		return;
 	if (v->holder_run == RUN_BLOCKED && v->holder_syscall)
 		v->why = xprintf("%s held %s for %s, and was itself blocked in %s%s%s%s.",
 				 v->culprit.thread ? v->culprit.thread : "Another thread", name, longest,

@@ -198,6 +198,14 @@ void python_thread_identify(struct interp *py, const unsigned char *state, struc
 int python_collects(struct interp *py, struct interp_thread thread, struct interp_collection *out);
 enum frame_origin python_native_origin(const char *symbol, const char *module);
 
+/* --- python_world.c: what threads of a free-threaded build park at --- */
+
+/* A pause of all threads. 0, or -ENOENT: that is not what it waits for. */
+int python_world_look(struct interp *py, struct interp_thread waiter, uint64_t parked,
+		      struct interp_waited *out);
+/* An object's own lock. 0, or -ENOENT: not known to be one. */
+int python_object_lock(struct interp *py, uint64_t parked, struct interp_waited *out);
+
 /* --- python_lock.c --- */
 int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t address,
 		     struct interp_waited *out);

@@ -99,6 +99,9 @@ struct python_layout {
 	 * for, and the semaphore that wakes it. */
 	int parked_address, parked_semaphore;
 
+	/* free-threaded builds: pauses of all threads, and the lock that every object has */
+	int runtime_world, interp_world, world_event, world_requester, tstate_state, object_mutex;
+
 	int debug_size, debug_version, debug_free_threaded;
 #define FIELD(name) int debug_##name;
 	PYTHON_DEBUG_FIELDS(FIELD)

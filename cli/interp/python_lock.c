@@ -294,13 +294,15 @@ int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t ad
 	*out = (struct interp_waited){0};
 	if (!address || py->layout.lock_lock < 0)
 		return -ENOENT;
+	parked_read(&h);
+	if (h.parked && !python_world_look(py, waiter, h.parked, out))
+		return 0;
 	int e = python_stack(py, waiter, &stack);
 	int n = e ? 0 : python_frames(py, frame, FRAMES_MAX);
 	if (n > stack.n)
 		n = stack.n;
 	if (!n)
 		return e ? e : -ENOENT;
-	parked_read(&h);
 	e = python_scope_read(py, &frame[0], &scope);
 	bool found = !e && lock_find(&h, &scope);
 	bool ends = !e && !found && is_join(&h, &scope, &stack.at[0]);
@@ -314,7 +316,7 @@ int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t ad
 		return 0;
 	}
 	if (!found)
-		return -ENOENT;
+		return h.parked ? python_object_lock(py, h.parked, out) : -ENOENT;
 	snprintf(h.word, sizeof(h.word), "%s", h.kind->word);
 	out->nobody = h.kind->nobody || signal;
 	owner_read(&h);

@@ -26,7 +26,7 @@ MARGIN = 1_000_000  # ticks so near the threshold count neither way
 PROMISED = {"cause": 0.98, "thread": 0.97, "function": 0.95, "line": 0.95}
 PYTHONS = ("debian", "3.8", "3.11", "3.12", "3.13")
 QUICK = ("gil_pow", "gil_short", "gil_convoy", "lock_sleeping", "lock_native", "cpu_python", "syscall_sleep",
-         "syscall_read", "mixed_sleep_gil", "healthy_busy", "healthy_fastapi")
+         "syscall_read", "gc_explicit", "stopped_by_signal", "mixed_sleep_gil", "healthy_busy", "healthy_fastapi")
 QUICK_PYTHONS = ("debian", "3.8", "3.13")
 
 

@@ -162,12 +162,12 @@ HOG = """
 import threading, time
 def heavy():
     while True:
-        pow(365, 15 * 10**5)
+        pow(365, 8 * 10**5)
 def wants():
     while True:
         for _ in range(1000): pass
 threading.Thread(target=heavy, name="hog", daemon=True).start()
-time.sleep(0.5)
+time.sleep(0.1)
 threading.Thread(target=wants, name="wants", daemon=True).start()
 print("go", flush=True)
 while True: time.sleep(0.001)

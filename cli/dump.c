@@ -197,10 +197,8 @@ void dump_free(struct dump *d)
 {
 	for (size_t i = 0; i < d->threads.n; i++)
 		free(d->threads.at[i].frames);
-	for (size_t i = 0; i < d->cycles.n; i++) {
+	for (size_t i = 0; i < d->cycles.n; i++)
 		vec_free(&d->cycles.at[i].at);
-		free(d->cycles.at[i].taken);
-	}
 	vec_free(&d->threads);
 	vec_free(&d->gils);
 	vec_free(&d->cycles);

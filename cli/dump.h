@@ -58,6 +58,7 @@ struct dump_wait {
 	uint64_t address; /* of the lock, or of its futex word */
 	const char *name;
 	struct dump_holder holder;
+	struct frame taken; /* where the holder took it; function NULL: not known */
 };
 
 struct dump_thread {
@@ -88,7 +89,6 @@ struct dump_gil {
 struct dump_cycle {
 	VEC(int) at; /* threads */
 	bool timed;  /* one of the waits ends by itself */
-	int *taken;  /* for each: which of its frames took what the one before it waits for, -1: not known */
 };
 
 struct dump {

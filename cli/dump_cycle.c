@@ -36,9 +36,6 @@ static void cycle_add(struct dump_look *l, int start)
 		c->timed |= d->threads.at[i].wait.timed;
 		i = next_of(d, i);
 	} while (i != start);
-	c->taken = xcalloc(c->at.n, sizeof(*c->taken));
-	for (size_t k = 0; k < c->at.n; k++)
-		c->taken[k] = -1;
 }
 
 static bool cycle_true(const struct dump_look *l, int start)

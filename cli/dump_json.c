@@ -176,8 +176,8 @@ static void cycle_write(struct emit *j, const struct dump *d, const struct dump_
 		emit_string(j, "waits_for", for_names[t->wait.what]);
 		lock_write(j, &t->wait);
 		emit_integer(j, "held_by", next->tid);
-		if (c->taken[i] >= 0)
-			json_frame(j, "taken_at", &next->frames[c->taken[i]]);
+		if (t->wait.taken.function)
+			json_frame(j, "taken_at", &t->wait.taken);
 		else
 			emit_null(j, "taken_at");
 		emit_close(j, '}');

@@ -188,6 +188,23 @@ static void taker_ask(struct dump_look *l, struct dump_wait *w, const struct dum
 		holder_set(l, w, taker, HOW_TAKER);
 }
 
+/* Whose frames are inside the lock's own statement, and where that began. */
+static void within_ask(struct dump_look *l, struct dump_wait *w, uint64_t object, bool nobody)
+{
+	struct interp_thread thread;
+	struct frame taken;
+	if (!object || nobody || !l->ops->lock_within ||
+	    l->ops->lock_within(l->interp, object, &thread, &taken))
+		return;
+	int owner = dump_thread_of(l->dump, thread.tid);
+	if (owner < 0 || (w->holder.tid && w->holder.tid != thread.tid))
+		return;
+	if (!w->holder.tid)
+		w->holder = (struct dump_holder){
+			.tid = thread.tid, .how = HOW_WITH, .name = l->dump->threads.at[owner].name};
+	w->taken = taken;
+}
+
 /* What the lock is to the program, and who has it as far as the runtime knows. */
 static void runtime_ask(struct dump_look *l, struct dump_thread *t)
 {
@@ -206,6 +223,8 @@ static void runtime_ask(struct dump_look *l, struct dump_thread *t)
 			.tid = waited.owner.tid, .how = HOW_OWNER, .name = l->dump->threads.at[owner].name};
 	if (waited.ends)
 		w->what = FOR_JOIN;
+	else
+		within_ask(l, w, waited.object, waited.nobody);
 }
 
 static void lock_find(struct dump_look *l, int thread)

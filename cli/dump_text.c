@@ -348,9 +348,9 @@ static void cycle_write(const struct page *p, const struct dump_cycle *c)
 		const struct frame *f = blamed_frame(t);
 		if (f)
 			snprintf(at, sizeof(at), " at %s", frame_format(p, text, sizeof(text), f));
-		if (c->taken[i] >= 0)
+		if (t->wait.taken.function)
 			snprintf(took, sizeof(took), ", taken at %s",
-				 frame_format(p, text, sizeof(text), &next->frames[c->taken[i]]));
+				 frame_format(p, text, sizeof(text), &t->wait.taken));
 		thread_name(name, sizeof(name), t);
 		thread_name(other, sizeof(other), next);
 		if (t->wait.what == FOR_JOIN)

@@ -45,6 +45,7 @@ struct interp_waited {
 	bool nobody;	/* it waits for a signal (Event, Queue, Future): no thread has it */
 	bool ends;	/* it waits for the owner's end */
 	struct interp_thread owner; /* who has it, as far as the runtime knows; both 0: not known */
+	uint64_t object;	    /* the runtime's own, for lock_within */
 };
 
 struct interp_ops {
@@ -93,6 +94,11 @@ struct interp_ops {
 	 * -EAGAIN: torn. May be NULL. */
 	int (*lock_look)(struct interp *, struct interp_thread waiter, uint64_t address,
 			 struct interp_waited *out);
+
+	/* Which thread is in a statement that takes such a lock and gives it back by itself (Python's
+	 * `with`), and where it took it: the line is that statement's. 0; -ENOENT: none, or not only one;
+	 * -EAGAIN: torn. May be NULL. */
+	int (*lock_within)(struct interp *, uint64_t object, struct interp_thread *out, struct frame *taken);
 
 	/* Does this native symbol, in this module (base name), run the runtime's frames (an evaluation loop),
 	 * or is it one of its call trampolines or abstract-object dispatchers? Else the origin that fits:

@@ -13,9 +13,7 @@
 #include <Python.h>
 #include <frameobject.h>
 #include <structmember.h>
-#if PY_VERSION_HEX < 0x030b0000
 #include <opcode.h>
-#endif
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -449,6 +447,21 @@ static void print_names(void)
 #endif
 	OFFSET(cell_ref, PyCellObject, ob_ref);
 	OFFSET(cfunction_self, PyCFunctionObject, m_self);
+	OFFSET(cfunction_method, PyCFunctionObject, m_ml);
+	OFFSET(descriptor_method, PyMethodDescrObject, d_method);
+#if PY_VERSION_HEX >= 0x030b0000
+	OFFSET(code_exceptiontable, PyCodeObject, co_exceptiontable);
+	ABSENT(frame_iblock);
+	ABSENT(frame_blockstack);
+	ABSENT(op_setup_with);
+	put("op_with_except_start", WITH_EXCEPT_START);
+#else
+	ABSENT(code_exceptiontable);
+	OFFSET(frame_iblock, PyFrameObject, f_iblock);
+	OFFSET(frame_blockstack, PyFrameObject, f_blockstack);
+	put("op_setup_with", SETUP_WITH);
+	ABSENT(op_with_except_start);
+#endif
 	OFFSET(list_items, PyListObject, ob_item);
 	OFFSET(type_name, PyTypeObject, tp_name);
 	OFFSET(member_definition, PyMemberDescrObject, d_member);

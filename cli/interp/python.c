@@ -375,6 +375,7 @@ static const struct interp_ops python = {
 	.thread_name = python_thread_name,
 	.collects = python_collects,
 	.lock_look = python_lock_look,
+	.lock_within = python_lock_within,
 	.native_origin = python_native_origin,
 };
 PART(interp, interp_ops, python);

@@ -23,29 +23,30 @@
 #define PYTHON_TRIES 3	    /* how often something torn is read again */
 
 /* The symbols that must be found with _PyRuntime. */
-#define PYTHON_SYMBOLS(SYMBOL)                      \
-	SYMBOL(runtime, "_PyRuntime")               \
-	SYMBOL(code, "PyCode_Type")                 \
-	SYMBOL(frame, "PyFrame_Type")               \
-	SYMBOL(function, "PyFunction_Type")         \
-	SYMBOL(method, "PyMethod_Type")             \
-	SYMBOL(property, "PyProperty_Type")         \
-	SYMBOL(classmethod, "PyClassMethod_Type")   \
-	SYMBOL(staticmethod, "PyStaticMethod_Type") \
-	SYMBOL(generator, "PyGen_Type")             \
-	SYMBOL(coroutine, "PyCoro_Type")            \
-	SYMBOL(async_generator, "PyAsyncGen_Type")  \
-	SYMBOL(unicode, "PyUnicode_Type")           \
-	SYMBOL(integer, "PyLong_Type")              \
-	SYMBOL(bytes, "PyBytes_Type")               \
-	SYMBOL(tuple, "PyTuple_Type")               \
-	SYMBOL(dict, "PyDict_Type")                 \
-	SYMBOL(module, "PyModule_Type")             \
-	SYMBOL(member, "PyMemberDescr_Type")        \
-	SYMBOL(list, "PyList_Type")                 \
-	SYMBOL(cell, "PyCell_Type")                 \
-	SYMBOL(cfunction, "PyCFunction_Type")       \
-	SYMBOL(version, "Py_Version")               \
+#define PYTHON_SYMBOLS(SYMBOL)                          \
+	SYMBOL(runtime, "_PyRuntime")                   \
+	SYMBOL(code, "PyCode_Type")                     \
+	SYMBOL(frame, "PyFrame_Type")                   \
+	SYMBOL(function, "PyFunction_Type")             \
+	SYMBOL(method, "PyMethod_Type")                 \
+	SYMBOL(property, "PyProperty_Type")             \
+	SYMBOL(classmethod, "PyClassMethod_Type")       \
+	SYMBOL(staticmethod, "PyStaticMethod_Type")     \
+	SYMBOL(generator, "PyGen_Type")                 \
+	SYMBOL(coroutine, "PyCoro_Type")                \
+	SYMBOL(async_generator, "PyAsyncGen_Type")      \
+	SYMBOL(unicode, "PyUnicode_Type")               \
+	SYMBOL(integer, "PyLong_Type")                  \
+	SYMBOL(bytes, "PyBytes_Type")                   \
+	SYMBOL(tuple, "PyTuple_Type")                   \
+	SYMBOL(dict, "PyDict_Type")                     \
+	SYMBOL(module, "PyModule_Type")                 \
+	SYMBOL(member, "PyMemberDescr_Type")            \
+	SYMBOL(list, "PyList_Type")                     \
+	SYMBOL(cell, "PyCell_Type")                     \
+	SYMBOL(cfunction, "PyCFunction_Type")           \
+	SYMBOL(method_descriptor, "PyMethodDescr_Type") \
+	SYMBOL(version, "Py_Version")                   \
 	SYMBOL(get_version, "Py_GetVersion")
 
 struct python_symbols {
@@ -168,6 +169,8 @@ int python_code_check(struct interp *py, const struct python_code *, struct pyth
 bool python_code_same(struct interp *py, const struct python_code *, const struct python_identity *now);
 /* Reads it. `frame` and `caller` (may be NULL) help with the qualified name to 3.10. 0 or -errno. */
 int python_code_load(struct interp *py, const struct python_frame *frame, const struct python_frame *caller);
+/* Where in its code a frame stands, in bytes; -EAGAIN: not within it, or the code is not known. */
+int python_frame_at(struct interp *py, const struct python_frame *, long *at);
 /* Fills a frame. -EAGAIN: the instruction is not within the code. */
 int python_code_frame(struct interp *py, const struct python_code *, const struct python_frame *,
 		      struct frame *out);
@@ -209,5 +212,7 @@ int python_object_lock(struct interp *py, uint64_t parked, struct interp_waited 
 /* --- python_lock.c --- */
 int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t address,
 		     struct interp_waited *out);
+/* python_with.c */
+int python_lock_within(struct interp *py, uint64_t lock, struct interp_thread *out, struct frame *taken);
 
 #endif

@@ -310,22 +310,35 @@ static int code_start(struct interp *py, const struct python_code *code, int cop
 	return e ? e : python_pointer(py, array + (uint64_t)l->tlbc_entries + 8ull * (unsigned)copy, out);
 }
 
-int python_code_frame(struct interp *py, const struct python_code *code, const struct python_frame *in,
-		      struct frame *out)
+static int code_at(struct interp *py, const struct python_code *code, const struct python_frame *in, long *at)
 {
 	const struct python_layout *l = &py->layout;
 	uint64_t start;
-	long at;
 	int e = l->code_adaptive >= 0 ? code_start(py, code, in->tlbc, &start) : 0;
 	if (e)
 		return e;
 	if (l->code_adaptive >= 0)
-		at = (long)(in->instruction - start);
+		*at = (long)(in->instruction - start);
 	else
-		at = (long)(int64_t)in->instruction * l->frame_lasti_unit;
+		*at = (long)(int64_t)in->instruction * l->frame_lasti_unit;
 	/* before its first instruction a frame stands one code unit early */
-	if (at < -2 || at >= code->size)
-		return -EAGAIN;
+	return *at < -2 || *at >= code->size ? -EAGAIN : 0;
+}
+
+int python_frame_at(struct interp *py, const struct python_frame *frame, long *at)
+{
+	const struct python_code *code = python_code_known(py, frame->code);
+	return code ? code_at(py, code, frame, at) : -EAGAIN;
+}
+
+int python_code_frame(struct interp *py, const struct python_code *code, const struct python_frame *in,
+		      struct frame *out)
+{
+	const struct python_layout *l = &py->layout;
+	long at;
+	int e = code_at(py, code, in, &at);
+	if (e)
+		return e;
 	*out = (struct frame){.kind = FRAME_PYTHON,
 			      .origin = code->origin,
 			      .function = code->function,

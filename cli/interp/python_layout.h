@@ -48,6 +48,11 @@ struct python_layout {
 	int runtime_gc, interp_gc; /* the cycle collector's state: the process', or each interpreter's */
 	int gc_size, gc_collecting, gc_middle_count, gc_full_count, gc_long_lived;
 
+	int code_exceptiontable;	    /* from 3.11 on; before: */
+	int frame_iblock, frame_blockstack; /* the blocks that a frame is in */
+	int op_setup_with, op_with_except_start;
+	int cfunction_method, descriptor_method;
+
 	int tstate_size, tstate_next, tstate_interp, tstate_thread_id, tstate_native_thread_id;
 	int tstate_datastack_chunk, tstate_datastack_top;
 	int tstate_frame;			 /* PyFrameObject, to 3.10 */

@@ -319,6 +319,7 @@ int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t ad
 		return h.parked ? python_object_lock(py, h.parked, out) : -ENOENT;
 	snprintf(h.word, sizeof(h.word), "%s", h.kind->word);
 	out->nobody = h.kind->nobody || signal;
+	out->object = h.lock;
 	owner_read(&h);
 	hunt_frames(&h, &stack, frame, n);
 	if (h.whole[0] || out->ends)

@@ -324,17 +324,24 @@ def test_nothing_is_written_when_the_output_cannot_be(binary, start):
     assert done.returncode == 125 and "standard output" in done.stderr
 
 
-RLOCKS = """
-import threading
-first, second = threading.RLock(), threading.RLock()
+LOCKS = """
+import sys, threading
+kind = getattr(threading, sys.argv[1])
+first, second = kind(), kind()
 both = threading.Barrier(2)
 def one():
+    with open("/dev/null") as f:
+        f.read()
     with first:
-        both.wait()
-        with second:
-            pass
+        for _ in "x":
+            try:
+                both.wait()
+                with second:
+                    pass
+            finally:
+                f.close()
 def two():
-    with second:
+    with second as taken, open("/dev/null") as f:
         both.wait()
         with first:
             pass
@@ -344,17 +351,64 @@ print("up", flush=True)
 """
 
 
-def test_a_deadlock_of_pythons_rlocks(start, dump, text, python):
-    app = start(RLOCKS, python=python)
-    if tuple(dump(app.pid)["process"]["runtime"]["version"].split("."))[:2] >= ("3", "14"):
-        pytest.skip("its locks are no longer semaphores")
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_a_deadlock_of_pythons_locks(start, dump, text, python, kind):
+    """A Lock has no owner, but the frames of whoever is in its `with` tell."""
+    app = start(LOCKS, kind, python=python)
     seen = until(dump, app.pid, lambda d: d["deadlocks"])
     ring, = seen["deadlocks"]
-    assert {t["thread"] for t in ring["threads"]} == {"one", "two"}
-    for t in ring["threads"]:
-        assert t["lock"]["name"].startswith("threading.RLock")
+    by_name = {t["thread"]: t for t in ring["threads"]}
+    assert set(by_name) == {"one", "two"} and not ring["timed"]
+    for waiter, lock, function, line in (("one", "second", "two", 18), ("two", "first", "one", 9)):
+        assert by_name[waiter]["lock"]["name"].startswith(f"threading.{kind}") and lock in by_name[waiter]["lock"]["name"]
+        taken = by_name[waiter]["taken_at"]
+        assert (taken["function"], taken["line"]) == (function, line), taken
+        assert seen.named[waiter]["wait"]["holder"]["known_by"] == ("with" if kind == "Lock" else "owner")
     said = text(app.pid)
-    assert said.startswith("Deadlock of 2 threads") and 'second"' in said and 'first"' in said
+    assert said.startswith("Deadlock of 2 threads") and "taken at two app0.py:18" in said
+
+
+UNKNOWN = """
+import threading, time
+lock = threading.Lock()
+condition = threading.Condition(lock)
+def was_there():
+    for _ in range(3):
+        with lock:
+            pass
+    taken.wait()
+def lets_go():
+    with lock:
+        condition.wait()
+def takes():
+    lock.acquire()
+    taken.set()
+    print("up", flush=True)
+    time.sleep(1000)
+def wants():
+    taken.wait()
+    with lock:
+        pass
+taken = threading.Event()
+for name in (was_there, lets_go):
+    threading.Thread(target=name, name=name.__name__, daemon=True).start()
+time.sleep(0.3)
+for name in (takes, wants):
+    threading.Thread(target=name, name=name.__name__, daemon=True).start()
+time.sleep(1000)
+"""
+
+
+def test_a_holder_that_nothing_tells_is_not_guessed(start, dump, python):
+    """It took the lock without `with`; another was in one before, a third is in one but let go of the lock."""
+    app = start(UNKNOWN, python=python)
+
+    def waits(d):
+        wait = d.named.get("wants", {}).get("wait")
+        return wait and wait["lock"] and wait["lock"]["name"] and "lock" in wait["lock"]["name"]
+
+    seen = until(dump, app.pid, waits)
+    assert seen.named["wants"]["wait"]["holder"] is None and seen["deadlocks"] == []
 
 
 def test_a_process_in_pid_and_mount_namespaces_of_its_own(start, dump):

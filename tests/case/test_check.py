@@ -111,7 +111,8 @@ def test_causes_that_count(check, records):
 
 def test_a_command_under_a_budget(check, place):
     done = check("--max-stall", "50ms", "--", DEBIAN, place / "sick.py")
-    assert done.returncode == 1 and "heavy" in done.stdout and done.stderr == ""
+    assert done.returncode == 1 and "heavy" in done.stdout
+    assert all("so far" in line for line in done.stderr.splitlines())  # on a busy machine it takes long enough for that
     done = check("--max-stall", "50ms", "--", DEBIAN, place / "healthy.py")
     assert done.returncode == 0, done.stdout
     done = check("--max-stall", "5s", "--", DEBIAN, "-c", place.joinpath("sick.py").read_text() + "\nraise SystemExit(7)")

@@ -26,7 +26,8 @@ asyncio.run(main())
 BROKEN = ("crash-", "timeout-", "oom-", "leak-")
 # by harness: libFuzzer's own options. 10 s for one input is forever; memory is what a sanitizer needs and some more.
 OPTIONS = {"record_fuzz": ["-max_len=200000"], "stack_fuzz": ["-max_len=60000"], "interp_fuzz": ["-max_len=600"],
-           "perfmap_fuzz": ["-max_len=4000"], "arena_fuzz": ["-max_len=2000"], "text_fuzz": ["-max_len=4000", "-close_fd_mask=3"]}
+           "perfmap_fuzz": ["-max_len=4000"], "arena_fuzz": ["-max_len=2000"],
+           "text_fuzz": ["-max_len=4000", "-close_fd_mask=3"]}
 
 
 def seeds(name, corpus, whystall):

@@ -78,7 +78,7 @@ $(BUILD)/cli/sample.o: ALL_CFLAGS += -I$(BUILD)
 CLANG ?= clang
 $(BUILD)/probe.bpf.o: $(wildcard probe/*.[ch]) record/arena.h | $(BUILD)/.headers
 	$(call say,BPF,$@)
-	$(Q)$(CLANG) -target bpf -O2 -g -ffreestanding -D__TARGET_ARCH_x86 -I/usr/include/$(shell $(CC) -print-multiarch) \
+	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -ffreestanding -D__TARGET_ARCH_x86 -I/usr/include/$(shell $(CC) -print-multiarch) \
 		$(WARN) -Wno-unused-parameter -Wno-missing-field-initializers -c -o $@ probe/probe.bpf.c
 $(BUILD)/cli/probe.o: $(BUILD)/probe.bpf.o
 $(BUILD)/cli/probe.o: ALL_CFLAGS += -Wa,-I$(BUILD)

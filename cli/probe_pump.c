@@ -35,6 +35,16 @@ static void proc_adopt(struct probe *p, uint32_t i)
 	to->state = PROC_LIVE;
 }
 
+static void proc_copy(const struct probe_proc *from, struct arena_proc *to)
+{
+	to->end = from->end;
+	to->loop_fds_high = ARENA_LOOP_FDS;
+	for (uint32_t i = 0; i < ARENA_LOOP_FDS; i++) {
+		to->loop_fds[i] = (int32_t)from->instance[i].object;
+		to->instance[i].state = from->instance[i].state;
+	}
+}
+
 static void thread_adopt(struct probe *p, uint32_t i)
 {
 	struct probe_thread *from = &p->threads[i];
@@ -150,6 +160,9 @@ static void now_copy(struct probe *p, const struct probe_thread *from, struct ar
 	to->loop_object = t.loop_object;
 	to->loop_hook = probe_hook(t.loop_nr);
 	to->loop_waits = t.loop_waits;
+	to->lone_waits = t.lone_waits;
+	to->set_waits = t.set_waits;
+	to->loop_entry = t.loop_entry;
 	to->tick_start = t.tick_start;
 	to->ticks = t.ticks;
 	to->tick_ns = t.tick_ns;
@@ -219,6 +232,9 @@ static void plain_event(struct probe *p, const struct probe_event *in)
 		e.object = object_of(p, proc, e.object);
 		e.hook = HOOK_syscall;
 	} else if (e.hook || e.kind == EV_CALL || e.kind == EV_TICK) {
+		if (e.kind == EV_TICK)
+			e.arg = e.arg && e.arg <= ARENA_THREADS ? (uint32_t)p->arena->thread[e.arg - 1].tid
+								: 0;
 		e.hook = probe_hook(e.hook);
 	}
 	event_push(p, in->thread, &e);
@@ -312,7 +328,7 @@ bool probe_pump(struct probe *p, struct arena *arena, struct watch *watch)
 		ring_buffer__consume(p->ring);
 	for (uint32_t i = 0; i < arena->proc_high; i++)
 		if (p->proc_mine[i])
-			arena->proc[i].end = p->procs[i].end;
+			proc_copy(&p->procs[i], &arena->proc[i]);
 	for (uint32_t i = 0; i < arena->thread_high; i++) {
 		if (!p->thread_mine[i] || arena->thread[i].state != THREAD_LIVE)
 			continue;

@@ -28,6 +28,8 @@ OUTLINE int proc_new(uint32_t pid, uint32_t ppid, uint64_t now)
 	p->locks = 0;
 	for (int k = 0; k < PROBE_WANTED; k++)
 		p->wanted[k].object = p->wanted[k].waiters = 0;
+	for (uint32_t k = 0; k < ARENA_LOOP_FDS; k++)
+		p->instance[k].object = p->instance[k].state = 0;
 	if (procs_high <= i)
 		procs_high = i + 1;
 	barrier_smp();
@@ -72,9 +74,12 @@ INLINE void thread_over(struct probe_thread *t, uint64_t now)
 }
 
 /* What a thread is blocked in when it is taken up; it began before that, but is known only from now on. */
-OUTLINE void thread_join(struct task_struct *task, struct probe_thread *t, uint64_t now)
+OUTLINE void thread_join(struct task_struct *task, struct probe_thread *t, uint32_t index,
+			 struct probe_proc *p)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	uint64_t now = t->start;
+	uint32_t whose;
 	t->taken = 1;
 	if (!task_state(task) || !regs)
 		return;
@@ -89,7 +94,8 @@ OUTLINE void thread_join(struct task_struct *task, struct probe_thread *t, uint6
 	switch (syscall_class[nr & (PROBE_SYSCALLS - 1)]) {
 	case PROBE_EPOLL:
 	case PROBE_EPOLL2:
-		loop_start(t, first + 1, t->call);
+		loop_start(t, p, first + 1, t->call);
+		instance_enter(t, index, p, &whose);
 		t->ready = 1;
 		now_set(t, NOW_READY, t->call, now, t->loop_object, 0);
 		break;
@@ -140,8 +146,9 @@ int take_up(struct bpf_iter__task *context)
 	if (thread < 0)
 		return 0;
 	struct probe_thread *t = thread_at((uint32_t)thread);
-	if (t)
-		thread_join(task, t, now);
+	struct probe_proc *p = proc_at(proc);
+	if (t && p)
+		thread_join(task, t, (uint32_t)thread, p);
 	struct task_entry new = {.thread = (uint32_t)thread + 1, .proc = proc};
 	bpf_task_storage_get(&tasks, task, &new, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	struct probe_taken taken = {.pid = pid, .tid = task_number(task, &inner)};
@@ -210,8 +217,10 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	if (!t)
 		return 0;
 	struct probe_proc *p = proc_at(t->proc);
-	if (p)
+	if (p) {
 		__sync_fetch_and_add(&p->threads, -1);
+		instance_leave(t, thread_index(task), p, true);
+	}
 	thread_over(t, bpf_ktime_get_ns());
 	return 0;
 }

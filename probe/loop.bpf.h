@@ -6,7 +6,7 @@
 #ifndef WHYSTALL_PROBE_LOOP_H
 #define WHYSTALL_PROBE_LOOP_H
 
-#include "state.bpf.h"
+#include "instance.bpf.h"
 
 #define LOOP_POLLED (1ull << 32)
 #define NO_DEADLINE 0
@@ -26,10 +26,15 @@ struct probe_time {
 	int64_t seconds, rest;
 };
 
-OUTLINE void loop_end(struct probe_thread *t, uint32_t index, uint64_t now)
+OUTLINE void loop_end(struct probe_thread *t, uint32_t index, struct probe_proc *p, uint64_t now)
 {
+	/* its waits, if they make it a loop */
+	uint32_t waits = t->lone_waits > t->set_waits ? 0 : t->loop_waits;
 	EVENT_PUT(t, index, .kind = EV_LOOP_END, .hook = (uint16_t)t->loop_nr, .start = t->loop_first,
-		  .time = now, .object = t->loop_object);
+		  .time = now, .object = t->loop_object, .arg = waits);
+	instance_leave(t, index, p, true);
+	t->loop_entry = 0;
+	t->lone_waits = t->set_waits = 0;
 	t->long_tick = 0;
 	t->tick_start = 0;
 	t->loop_object = 0;
@@ -37,7 +42,7 @@ OUTLINE void loop_end(struct probe_thread *t, uint32_t index, uint64_t now)
 	t->loop_first = 0;
 }
 
-OUTLINE void loop_start(struct probe_thread *t, uint64_t object, uint16_t nr)
+OUTLINE void loop_start(struct probe_thread *t, struct probe_proc *p, uint64_t object, uint16_t nr)
 {
 	if (!t->loop) {
 		uint32_t i;
@@ -50,13 +55,24 @@ OUTLINE void loop_start(struct probe_thread *t, uint64_t object, uint16_t nr)
 	t->before = 0;
 	t->long_tick = 0;
 	t->other_waits = 0;
+	t->lone_waits = t->set_waits = 0;
+	t->members = t->core = 0;
 	t->loop_object = object;
+	if (!(object & LOOP_POLLED))
+		instance_take(t, p, object);
 }
 
-OUTLINE bool loop_decide(struct probe_thread *t, uint32_t index, uint64_t object, bool mine, uint64_t now)
+/* Is a wait on this object one of the loop's? `mine`: it is on the loop's object. */
+OUTLINE bool loop_decide(struct probe_thread *t, uint32_t index, struct probe_proc *p, uint64_t object,
+			 bool mine)
 {
+	uint64_t now = t->entered;
+	if (t->loop_object && instance_gone(t, p)) {
+		loop_end(t, index, p, now);
+		mine = false;
+	}
 	if (!t->loop_object) {
-		loop_start(t, object, t->call);
+		loop_start(t, p, object, t->call);
 		return true;
 	}
 	if (mine) {
@@ -69,14 +85,16 @@ OUTLINE bool loop_decide(struct probe_thread *t, uint32_t index, uint64_t object
 	t->other = object;
 	if (t->other_waits < (t->loop_object & LOOP_POLLED ? TAKE_OVER_POLLED : TAKE_OVER_EPOLL))
 		return false;
-	loop_end(t, index, now);
-	loop_start(t, object, t->call);
+	loop_end(t, index, p, now);
+	loop_start(t, p, object, t->call);
 	return true;
 }
 
-OUTLINE void tick_end(struct probe_thread *t, uint32_t index, uint64_t now)
+OUTLINE void tick_end(struct probe_thread *t, uint32_t index, struct probe_proc *p, uint64_t now)
 {
-	uint64_t start = t->tick_start;
+	uint32_t whose;
+	uint64_t start = instance_enter(t, index, p, &whose);
+	t->tick_start = 0;
 	t->long_tick = 0;
 	t->loop_last = now;
 	t->loop_waits++;
@@ -114,11 +132,11 @@ OUTLINE void tick_end(struct probe_thread *t, uint32_t index, uint64_t now)
 	t->tick_start = 0;
 }
 
+/* The descriptors of a poll or select. */
 struct members {
 	uint32_t n; /* 0, 1, more */
 	int32_t lowest, first;
-	int32_t member; /* the one that the loop is known by, -1: none */
-	uint32_t mine;	/* it is among them */
+	uint64_t mask; /* which, modulo 64 */
 };
 
 /* Not static: the verifier looks at these once, and not again with each of their callers' states. */
@@ -132,8 +150,7 @@ __attribute__((noinline)) int member_add(struct members *m, int fd)
 		m->n++;
 	if (m->lowest < 0 || fd < m->lowest)
 		m->lowest = fd;
-	if (fd == m->member)
-		m->mine = 1;
+	m->mask |= 1ull << ((uint32_t)fd & 63);
 	return 0;
 }
 
@@ -149,8 +166,7 @@ __attribute__((noinline)) int word_add(struct members *m, uint64_t word, int bas
 		m->lowest = base + (int)bit;
 	}
 	m->n += word & (word - 1) ? 2 : 1;
-	if (m->member >= base && m->member < base + 64 && (word >> ((uint32_t)(m->member - base) & 63) & 1))
-		m->mine = 1;
+	m->mask |= word;
 	return 0;
 }
 
@@ -221,63 +237,83 @@ INLINE uint64_t deadline_ms(int ms, uint64_t now)
 	return ms < 0 ? NO_DEADLINE : now + (uint64_t)ms * 1000000ull;
 }
 
-/* false: it is none of a loop's waits. */
-OUTLINE bool ready_enter(struct probe_thread *t, uint32_t index, struct pt_regs *regs, uint8_t class,
-			 uint64_t now)
+/* Sets of one loop share members; a single descriptor is the loop's if it is in all its sets. */
+INLINE bool set_mine(const struct probe_thread *t, const struct members *m)
 {
-	struct members m = {.lowest = -1, .member = -1};
-	uint64_t object = 0, deadline = NO_DEADLINE;
-	bool set = false;
-	if (t->loop_object & LOOP_POLLED)
-		m.member = (int)(uint32_t)t->loop_object - 1;
+	return (t->loop_object & LOOP_POLLED) && (m->mask & (m->n < 2 ? t->core : t->members));
+}
+
+/* A poll or select. false: it is none of the loop's. */
+OUTLINE bool set_enter(struct probe_thread *t, uint32_t index, struct probe_proc *p, struct members *m)
+{
+	bool mine = set_mine(t, m);
+	if (m->n < 2 && !mine) {
+		t->lone_waits += m->n && t->loop_object;
+		return false;
+	}
+	if (!loop_decide(t, index, p, (uint64_t)(uint32_t)(m->lowest + 1) | LOOP_POLLED, mine))
+		return false;
+	if (m->n < 2)
+		t->lone_waits++;
+	else
+		t->set_waits++;
+	t->members = m->mask;
+	t->core = t->core & m->mask ? t->core & m->mask : m->mask;
+	return true;
+}
+
+/* false: it is none of a loop's waits. */
+OUTLINE bool ready_enter(struct probe_thread *t, uint32_t index, struct probe_proc *p, struct pt_regs *regs,
+			 uint8_t class)
+{
+	struct members m = {.lowest = -1};
+	uint64_t now = t->entered, object = regs->di + 1;
+	bool loops;
+	if (class == PROBE_URING && (!(regs->r10 & URING_GETEVENTS) || !regs->dx))
+		return false;
 	switch (class) {
 	case PROBE_EPOLL:
-		deadline = deadline_ms((int)regs->r10, now);
-		break;
 	case PROBE_EPOLL2:
-		deadline = deadline_time(regs->r10, 1, now);
-		break;
 	case PROBE_URING:
-		if (!(regs->r10 & URING_GETEVENTS) || !regs->dx)
-			return false;
+		loops = loop_decide(t, index, p, object, t->loop_object == object);
 		break;
 	case PROBE_POLL:
 	case PROBE_PPOLL:
-		deadline = class == PROBE_POLL ? deadline_ms((int)regs->dx, now)
-					       : deadline_time(regs->dx, 1, now);
 		poll_members(&m, regs->di, regs->si);
-		set = true;
+		loops = set_enter(t, index, p, &m);
 		break;
-	default:
-		deadline = deadline_time(regs->r8, class == PROBE_SELECT ? 1000 : 1, now);
+	default: {
 		struct select_sets sets = {.set = {regs->si, regs->dx, regs->r10}, .n = (int)regs->di};
 		select_members(&m, &sets);
-		set = true;
+		loops = set_enter(t, index, p, &m);
 	}
-	if (!set) {
-		object = regs->di + 1;
-		m.mine = t->loop_object == object;
-	} else {
-		if (m.n < 2 && !m.mine)
-			return false;
-		object = (uint64_t)(uint32_t)(m.lowest + 1) | LOOP_POLLED;
 	}
-	if (!loop_decide(t, index, object, m.mine, now))
+	if (!loops)
 		return false;
-	tick_end(t, index, now);
+	tick_end(t, index, p, now);
 	t->ready = 1;
-	t->deadline = deadline;
+	t->deadline = NO_DEADLINE;
+	if (class == PROBE_EPOLL)
+		t->deadline = deadline_ms((int)regs->r10, now);
+	else if (class == PROBE_EPOLL2)
+		t->deadline = deadline_time(regs->r10, 1, now);
+	else if (class == PROBE_POLL)
+		t->deadline = deadline_ms((int)regs->dx, now);
+	else if (class == PROBE_PPOLL)
+		t->deadline = deadline_time(regs->dx, 1, now);
+	else if (class != PROBE_URING)
+		t->deadline = deadline_time(regs->r8, class == PROBE_SELECT ? 1000 : 1, now);
 	now_set(t, NOW_READY, t->call, now, t->loop_object, 0);
 	return true;
 }
 
-OUTLINE void ready_exit(struct probe_thread *t, uint32_t index, long result, uint64_t now)
+OUTLINE void ready_exit(struct probe_thread *t, uint32_t index, struct probe_proc *p, long result)
 {
-	uint64_t begin = now, start = t->entered;
+	uint64_t now = bpf_ktime_get_ns(), begin = now, start = t->entered;
 	t->ready = 0;
 	now_set(t, NOW_RUNNING, 0, now, 0, 0);
 	if (result == -9 /* EBADF */) {
-		loop_end(t, index, now);
+		loop_end(t, index, p, now);
 		return;
 	}
 	/* it was due then, whatever it found once it ran again; a stop ends it with EINTR */
@@ -294,8 +330,29 @@ OUTLINE void ready_exit(struct probe_thread *t, uint32_t index, long result, uin
 	}
 	t->long_tick = 0;
 	t->tick_start = begin;
+	if (instance_leave(t, index, p, false)) { /* others wait still */
+		t->tick_start = 0;
+		return;
+	}
 	if (t->on > begin && t->on - begin >= call_ns) /* it was due, and had no CPU */
 		EVENT_PUT(t, index, .kind = EV_RUNQUEUE, .start = begin, .time = t->on);
+}
+
+/* A descriptor is closed: an instance, or the last member of the set that a loop polls. */
+OUTLINE void loop_close(struct probe_thread *t, uint32_t index, struct probe_proc *p, uint32_t fd)
+{
+	uint64_t bit = 1ull << (fd & 63);
+	if (t->loop_object == (uint64_t)fd + 1)
+		loop_end(t, index, p, t->entered);
+	instance_close(p, (uint64_t)fd + 1);
+	if (!(t->loop_object & LOOP_POLLED))
+		return;
+	t->core &= ~bit;
+	if (!(t->members & bit))
+		return;
+	t->members &= ~bit;
+	if (!t->members)
+		loop_end(t, index, p, t->entered);
 }
 
 #endif

@@ -50,12 +50,11 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	case PROBE_SELECT:
 	case PROBE_PSELECT:
 	case PROBE_URING:
-		if (ready_enter(t, index, regs, class, now))
+		if (ready_enter(t, index, p, regs, class))
 			return 0;
 		break;
 	case PROBE_CLOSE:
-		if (t->loop_object == regs->di + 1)
-			loop_end(t, index, now);
+		loop_close(t, index, p, (uint32_t)regs->di);
 		break;
 	case PROBE_EXIT:
 		if (!p->end)
@@ -90,7 +89,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		return 0;
 	}
 	if (t->ready) {
-		ready_exit(t, index, result, now);
+		ready_exit(t, index, p, result);
 		return 0;
 	}
 	if (!followed(t) || class == PROBE_FUTEX)

@@ -89,6 +89,11 @@ struct probe_wanted {
 	uint32_t waiters, spare;
 };
 
+/* An epoll instance that loops wait on: as struct arena_instance, and its descriptor + 1. */
+struct probe_instance {
+	uint64_t object, state;
+};
+
 struct probe_proc {
 	uint32_t state, serial; /* enum arena_proc_state */
 	uint32_t pid, ppid;
@@ -96,6 +101,7 @@ struct probe_proc {
 	uint32_t no_room;    /* threads that found no entry */
 	uint64_t start, end; /* end: of an orderly exit or an exec */
 	struct probe_wanted wanted[PROBE_WANTED];
+	struct probe_instance instance[ARENA_LOOP_FDS];
 	uint32_t wanted_next, spare0;
 	/* written by user space */
 	uint32_t locks; /* how many of `lock` are filled */
@@ -120,6 +126,11 @@ struct probe_thread {
 
 	uint64_t loop_object;
 	uint32_t loop_nr, loop_waits;
+	uint32_t lone_waits, set_waits; /* as in struct arena_thread */
+	uint32_t loop_entry;		/* in the process's instances + 1, 0: none */
+	uint32_t generation, enrolled;	/* of that; it is counted among its waiters */
+	uint64_t members,
+		core; /* of a loop that polls: of its latest set, of all its sets; descriptors modulo 64 */
 	uint64_t tick_start, ticks, tick_ns, tick_max, wait_ns, loop_first, loop_last;
 
 	uint64_t lock_holds, lock_held_ns, lock_longest_ns, lock_waits, lock_waited_ns, lock_wait_start;

@@ -99,6 +99,12 @@ INLINE struct probe_thread *thread_of(struct task_struct *task)
 	return e && e->thread ? thread_at(e->thread - 1) : NULL;
 }
 
+INLINE uint32_t thread_index(struct task_struct *task)
+{
+	struct task_entry *e = entry_of(task);
+	return e ? e->thread - 1 : 0;
+}
+
 /* Is it, or will it be, a loop whose waits are told? */
 INLINE bool followed(const struct probe_thread *t)
 {

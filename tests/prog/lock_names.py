@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A loop that waits for a lock of every kind, called in every way, one stall after the other. Prints what each is
-called, who has it (null: nobody) and which function is to blame, one JSON line each."""
+called, who has it (null: nobody), which function is to blame, and the seconds that the wait took at most, one JSON line
+each."""
 
 import asyncio
 import concurrent.futures
@@ -58,9 +59,14 @@ class Inner:
 pool = Pool()
 
 
+started = 0.0
+
+
 def worker(target, name):
+    global started
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
+    started = time.monotonic()
     return thread
 
 
@@ -74,8 +80,10 @@ def holder(lock):
             time.sleep(HELD)
 
     worker(hold, "holder")
+    global started
     while not taken.is_set():  # no wait for a lock here
         time.sleep(0.0005)
+    started = time.monotonic()
 
 
 def later(action):
@@ -237,6 +245,7 @@ def wait_file():
 
 
 async def main(folder):
+    global started
     log, handler = logging.getLogger("whystall"), logging.StreamHandler(open(os.devnull, "w"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -269,8 +278,9 @@ async def main(folder):
     for case, name, thread, function in cases:
         for _ in range(5):
             await asyncio.sleep(0.005)
+        started = time.monotonic()
         case()
-        print(json.dumps([name, thread, function]), flush=True)
+        print(json.dumps([name, thread, function, time.monotonic() - started]), flush=True)
     for _ in range(5):
         await asyncio.sleep(0.005)
 

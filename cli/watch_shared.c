@@ -7,21 +7,30 @@
 
 #include "watch_state.h"
 
-/* The state of the instance that a thread waits on, 0: it has none, or none that is shared. */
-static uint64_t state_shared(const struct watch_thread *t, uint32_t *entry)
+/* The state of the instance that a thread waits on, 0: it has none. */
+static uint64_t state_of(const struct watch_thread *t, uint32_t *entry)
 {
 	*entry = LOAD(t->slot->loop_entry);
 	if (!*entry || *entry > ARENA_LOOP_FDS)
 		return 0;
-	uint64_t state = LOAD(t->proc->slot->instance[*entry - 1].state);
+	return LOAD(t->proc->slot->instance[*entry - 1].state);
+}
+
+/* The same, 0: it is not shared. */
+static uint64_t state_shared(const struct watch_thread *t, uint32_t *entry)
+{
+	uint64_t state = state_of(t, entry);
 	return INSTANCE_TURNS(state) >= INSTANCE_SHARED ? state : 0;
 }
 
 uint64_t watch_tick_now(const struct watch_thread *t)
 {
 	uint32_t entry;
-	uint64_t tick = LOAD(t->slot->tick_start), state = state_shared(t, &entry);
-	if (state && (INSTANCE_WAITERS(state) || INSTANCE_OWNER(state) != t->slot_index + 1))
+	uint64_t tick = LOAD(t->slot->tick_start), state = state_of(t, &entry);
+	bool shared = INSTANCE_TURNS(state) >= INSTANCE_SHARED;
+	/* whoever waits on it now, it is not this thread, which has taken events: they serve it, and it is
+	 * over */
+	if (INSTANCE_WAITERS(state) || (shared && INSTANCE_OWNER(state) != t->slot_index + 1))
 		return 0;
 	return tick;
 }

@@ -18,7 +18,6 @@ import time
 HELD = 0.1
 cache_lock = threading.Lock()
 jobs = queue.Queue()
-NEW = sys.version_info >= (3, 13)  # SimpleQueue and Thread.join do not wait for a lock any more
 
 
 class Pool:
@@ -270,11 +269,10 @@ async def main(folder):
         (wait_condition, 'threading.Condition "changed"', None, "wait_condition"),
         (wait_semaphore, 'threading.Semaphore "permits"', None, "wait_semaphore"),
         (lambda: wait_import(folder), 'import lock of "slow_module"', "importer", "body"),
+        (wait_simple_queue, 'queue.SimpleQueue "results"', None, "wait_simple_queue"),
+        (wait_end, "a thread's end", "later", "later.<locals>.act"),
         (wait_file, 'io.BufferedWriter "out"', "filler", "wait_file.<locals>.fill"),
     ]
-    if not NEW:
-        cases += [(wait_simple_queue, 'queue.SimpleQueue "results"', None, "wait_simple_queue"),
-                  (wait_end, "a thread's end", "later", "later.<locals>.act")]
     for case, name, thread, function in cases:
         for _ in range(5):
             await asyncio.sleep(0.005)

@@ -227,6 +227,21 @@ def wait_import(folder):
     import slow_module
 
 
+def held_imports():
+    """The lock that guards all imports, as an extension may hold it."""
+    import _imp
+
+    class Imports:
+        def __enter__(self):
+            _imp.acquire_lock()
+
+        def __exit__(self, *raised):
+            _imp.release_lock()
+
+    holder(Imports())
+    import colorsys  # noqa: F401
+
+
 def wait_file():
     """A file's buffer, kept by a thread that writes to a full pipe."""
     r, w = os.pipe()
@@ -269,6 +284,7 @@ async def main(folder):
         (wait_condition, 'threading.Condition "changed"', None, "wait_condition"),
         (wait_semaphore, 'threading.Semaphore "permits"', None, "wait_semaphore"),
         (lambda: wait_import(folder), 'import lock of "slow_module"', "importer", "body"),
+        (held_imports, "global import lock", "holder", "holder.<locals>.hold"),
         (wait_simple_queue, 'queue.SimpleQueue "results"', None, "wait_simple_queue"),
         (wait_end, "a thread's end", "later", "later.<locals>.act"),
         (wait_file, 'io.BufferedWriter "out"', "filler", "wait_file.<locals>.fill"),

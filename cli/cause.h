@@ -27,6 +27,7 @@ struct span {
 	const struct obs_wait *wait; /* NULL: of a call that only looks saw */
 	const struct obs_lock *lock;
 	const char *syscall, *target; /* SPAN_CALL; target also SPAN_FAULT */
+	uint64_t faults;	      /* SPAN_FAULT: how many */
 };
 
 struct judge; /* stall.c's: what the causes ask the observations through */

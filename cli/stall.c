@@ -73,7 +73,7 @@ static void stall_judge(const struct judge *j, struct verdict_stall *out)
 	for (size_t i = 0; i < spans.n; i++) {
 		struct span span = spans.at[i];
 		while (i + 1 < spans.n && spans_join(&span, &spans.at[i + 1]))
-			span.end_ns = spans.at[++i].end_ns;
+			span.end_ns = spans.at[++i].end_ns, span.faults += spans.at[i].faults;
 		const struct cause *cause = cause_of(&span);
 		struct segment *segment = vec_push(&out->segments);
 		segment->cause = cause ? cause->name : "unknown";

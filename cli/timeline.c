@@ -104,6 +104,7 @@ static void wait_add(const struct judge *j, spans_t *out, const struct obs_wait 
 	span->lock = judge_lock(j, wait->lock);
 	span->syscall = wait->syscall;
 	span->target = wait->target;
+	span->faults = 1;
 }
 
 /* The waits of which `stopped` says whether they are stops, one after the other, and what lies between. */

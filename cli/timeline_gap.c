@@ -29,6 +29,7 @@ typedef VEC(struct look) looks_t;
 /* Of a part: ns by what they went to, as far as it was seen. */
 struct shares {
 	uint64_t seen, cpu, delay, fault;
+	uint64_t faults; /* how many */
 };
 
 struct gap {
@@ -131,6 +132,8 @@ static struct shares shares_count(const struct gap *g, uint64_t start, uint64_t 
 		sum.seen += time;
 		sum.cpu += cpu;
 		sum.delay += delay;
+		if (faults_rise(a->seen, b->seen))
+			sum.faults += (uint64_t)(b->seen->faults - a->seen->faults);
 		bool unknown = a->seen->faults < 0 || b->seen->faults < 0;
 		if (a->seen->run == RUN_FAULTING || b->seen->run == RUN_FAULTING ||
 		    faults_rise(a->seen, b->seen) ||
@@ -184,6 +187,8 @@ static void busy_add(const struct gap *g, spans_t *out, uint64_t start, uint64_t
 	span_add(out, kind, start, start + ran);
 	span_add(out, SPAN_RUNNABLE, start + ran, start + ran + wanted);
 	span_add(out, SPAN_FAULT, start + ran + wanted, start + ran + wanted + faulted);
+	if (faulted)
+		out->at[out->n - 1].faults = s.faults;
 	span_add(out, SPAN_UNKNOWN, start + ran + wanted + faulted, end);
 }
 
@@ -248,7 +253,7 @@ static void gap_count(struct gap *g)
 	delay = delay > late ? delay - late : 0;
 	g->all = (struct shares){.seen = length, .cpu = cpu, .delay = delay};
 	if (stall->faults > 0 && cpu + delay < length)
-		g->all.fault = length - cpu - delay;
+		g->all.fault = length - cpu - delay, g->all.faults = (uint64_t)stall->faults;
 }
 
 void timeline_gap(const struct judge *j, spans_t *out, uint64_t start, uint64_t end)

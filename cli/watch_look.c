@@ -151,6 +151,8 @@ struct raw_sample watch_look_read(struct watch *w, struct watch_thread *t, bool 
 	raw.seen.run = number >= 0 && blocked_ok ? RUN_BLOCKED : RUN_RUNNING;
 	if (want_native)
 		watch_run_look(t, number, &raw.seen);
+	if (want_native && t->loop)
+		watch_fault_look(w, t, &raw.seen);
 	if (raw.seen.run == RUN_BLOCKED) {
 		raw.seen.syscall = syscall_name(number);
 		raw.seen.target = target_of_call(p->pid, raw.seen.syscall, args);
@@ -281,6 +283,7 @@ void watch_look_counts(struct watch *w, struct watch_thread *t, struct watch_sta
 		.seen = {.thread = t->seen.id, .time_ns = s->seen.end_ns, .run = RUN_RUNNING}};
 	watch_run_read(t);
 	raw.seen.faults = t->faults;
+	watch_fault_look(w, t, &raw.seen);
 	if (!schedstat_read(t, &raw.seen.cpu_ns, &raw.seen.delay_ns))
 		look_put(w, s, &raw);
 }

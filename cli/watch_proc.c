@@ -185,6 +185,7 @@ static void thread_close(struct watch *w, struct watch_thread *t)
 		close(t->schedstat);
 	t->schedstat = -1;
 	watch_run_close(t);
+	watch_fault_close(w, t);
 	if (t->perf) {
 		perf_sampler_close(t->perf);
 		w->perf_open--;

@@ -8,6 +8,7 @@
 #define WHYSTALL_WATCH_STATE_H
 
 #include "../record/hooks.h"
+#include "faults.h"
 #include "quota.h"
 #include "watch.h"
 #include "watch_hold.h"
@@ -62,7 +63,7 @@ struct watch_proc {
 	VEC(struct watch_shared *) shared;
 	uint64_t lost;
 	bool perf_denied;
-	bool left; /* it went on as a program that the shim is not in */
+	bool left;	      /* it went on as a program that the shim is not in */
 	uint64_t leave_check; /* when to look next whether it did */
 	struct quota quota;   /* of its control groups */
 	uint64_t next_quota;
@@ -110,6 +111,17 @@ struct watch_loop {
 	bool current;	 /* the object it waits on now has had its three waits */
 };
 
+/* What is known of a thread's major page faults: watch_fault.c. */
+struct watch_fault {
+	struct faults *perf;
+	bool denied, told;
+	int64_t count;
+	const char *target;  /* of the latest that was told */
+	uint64_t start, end; /* the mapping last looked up, of ... */
+	const char *path;
+	uint64_t maps_at; /* when to look one up again */
+};
+
 struct watch_thread {
 	struct arena_thread *slot;
 	uint32_t slot_index, serial;
@@ -123,6 +135,7 @@ struct watch_thread {
 	int stat;	/* + 1; 0: not open */
 	char run_state; /* "R", "S", "D", "T", "t" ... of /proc, as last read; 0: not known */
 	int64_t faults; /* major page faults since its birth, as last read; -1: not known */
+	struct watch_fault fault;
 	struct watch_loop *loop;
 	struct perf_sampler *perf;
 	uint64_t perf_used;
@@ -149,7 +162,7 @@ struct watch {
 	uint64_t start_ns;
 	uint64_t now;	  /* of this look */
 	uint64_t slow_at; /* next second-by-second work */
-	unsigned perf_open;
+	unsigned perf_open, faults_open;
 	uint64_t lost_events, suppressed;
 	uint64_t threads_refused; /* by processes that have ended, and the next */
 	uint64_t takers_lost;	  /* of locks that do not name their holder: no room to note it */
@@ -257,6 +270,11 @@ bool watch_stop_open(const struct watch_thread *loop, uint64_t until, struct obs
 void watch_quota_look(struct watch *, struct watch_proc *);
 void watch_quota_base(struct watch_thread *loop);
 void watch_quota_stall(struct watch_thread *loop, struct obs_stall *);
+
+/* watch_fault.c */
+/* Finds the file that the thread's page faults are in, once it has any. */
+void watch_fault_look(struct watch *, struct watch_thread *, struct obs_sample *);
+void watch_fault_close(struct watch *, struct watch_thread *);
 
 /* watch_gc.c */
 /* Whether the thread runs its interpreter's cycle collector now. */

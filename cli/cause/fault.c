@@ -10,33 +10,15 @@ static bool fault_claims(const struct span *span)
 	return span->kind == SPAN_FAULT;
 }
 
-/* By how many the thread's count of major faults rose over the looks in and next to the span. */
-static uint32_t faults_count(const struct judge *j, const struct span *span)
-{
-	const struct obs_sample *first = NULL, *last = NULL;
-	for (size_t i = 0; i < j->sample_count; i++) {
-		const struct obs_sample *s = &j->samples[i];
-		if (s->thread != j->loop_thread || s->faults < 0)
-			continue;
-		if (s->time_ns <= span->start_ns || !first)
-			first = s;
-		last = s;
-		if (s->time_ns >= span->end_ns)
-			break;
-	}
-	int64_t n = first ? last->faults - first->faults : 0;
-	if (span->start_ns == j->stall->start_ns && span->end_ns == j->stall->end_ns && j->stall->faults > n)
-		n = j->stall->faults;
-	return n > 0 && n < INT32_MAX ? (uint32_t)n : 1; /* the one that is still under way */
-}
-
 static void fault_judge(const struct judge *j, const struct span *span, struct segment *segment)
 {
 	blame_loop(j, span->start_ns, span->end_ns, NULL, &segment->culprit, &segment->stack);
-	segment->faults = faults_count(j, span);
+	/* at least the one that it waits for now */
+	segment->faults = span->faults && span->faults < UINT32_MAX ? (uint32_t)span->faults : 1;
 	segment->target = span->target;
 	for (size_t i = 0; !segment->target && i < j->sample_count; i++)
-		if (j->samples[i].thread == j->loop_thread && j->samples[i].run == RUN_FAULTING)
+		if (j->samples[i].thread == j->loop_thread && !j->samples[i].syscall &&
+		    j->samples[i].time_ns >= span->start_ns)
 			segment->target = j->samples[i].target;
 }
 
@@ -52,12 +34,12 @@ static void fault_explain(const struct verdict_process *p, const struct verdict_
 			 total, count, v->faults == 1 ? "" : "s", v->target ? ", in " : "",
 			 v->target ? v->target : "");
 	const char *elsewhere =
-		verdict_python(p) ? "asyncio.to_thread() around the access" : "another thread";
+		verdict_python(p) ? "off the loop with asyncio.to_thread()" : "in another thread";
 	v->advice = v->target ? xprintf("Read the file in before it is needed (madvise MADV_WILLNEED, "
-					"MAP_POPULATE), or touch it in %s.",
+					"MAP_POPULATE), or touch it %s.",
 					elsewhere)
 			      : xprintf("Give the process more memory or less swap; mlock() what must stay; "
-					"or touch it in %s.",
+					"or touch it %s.",
 					elsewhere);
 }
 

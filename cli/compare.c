@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "budget.h"
+#include "format/text.h"
 
 #define DEVIATIONS 3.0
 #define SPREAD 0.14  /* of lengths, at least: one stall alone must nearly double to be worse */
@@ -214,4 +215,23 @@ void compare_make(struct comparison *out, const struct verdict *older, const str
 void compare_free(struct comparison *c)
 {
 	vec_free(&c->changes);
+}
+
+bool compare_others(const struct verdict *older, const struct verdict *newer, char *was, char *is)
+{
+	bool any = false;
+	*was = *is = 0;
+	for (size_t i = 0; i < older->processes.n; i++)
+		for (size_t k = 0; k < newer->processes.n; k++) {
+			const struct verdict_process *o = &older->processes.at[i],
+						     *n = &newer->processes.at[k];
+			if (!o->loops.n || !n->loops.n)
+				continue;
+			name_program(was, PROSE_MAX, o->seen->command);
+			name_program(is, PROSE_MAX, n->seen->command);
+			if (!strcmp(was, is))
+				return false;
+			any = true;
+		}
+	return any;
 }

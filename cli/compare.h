@@ -30,6 +30,10 @@ struct comparison {
 void compare_make(struct comparison *out, const struct verdict *older, const struct verdict *newer,
 		  unsigned counted, double tolerance);
 void compare_free(struct comparison *);
+/* Of two programs that have nothing to do with each other everything is new or gone. True if none of the
+ * older's loops is of a program that the newer has a loop of; the names of one each are filled in, PROSE_MAX
+ * bytes. */
+bool compare_others(const struct verdict *older, const struct verdict *newer, char *was, char *is);
 extern const char *const change_names[]; /* "new" ... */
 
 #define TOLERANCE_DEFAULT 0.2

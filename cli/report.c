@@ -144,6 +144,32 @@ static int output_write(const struct report *r, const struct verdict *v)
 	return err;
 }
 
+int report_writable(const char *output)
+{
+	struct stat st;
+	int err = 0;
+	char *place = output ? realpath(output, NULL) : NULL; /* a link stays one */
+	if (!output)
+		return EXIT_FINE;
+	bool there = place && !stat(place, &st);
+	if (!place)
+		place = xstrdup(output);
+	if (there && S_ISDIR(st.st_mode))
+		err = EISDIR;
+	else if (there && !S_ISREG(st.st_mode))
+		err = access(place, W_OK) ? errno : 0;
+	else { /* it is made beside, and moved into place */
+		char *slash = strrchr(place, '/');
+		if (slash)
+			slash[slash == place] = 0;
+		err = access(slash ? place : ".", W_OK | X_OK) ? errno : 0;
+	}
+	free(place);
+	if (err)
+		say("cannot write the report to %s: %s", output, strerror(err));
+	return err ? EXIT_BROKEN : EXIT_FINE;
+}
+
 int report_load(struct observations *seen, const char *record)
 {
 	char why[512] = "";

@@ -29,6 +29,10 @@ struct report {
 /* Returns the exit status; what went wrong has been said. */
 int report_record(const struct report *);
 
+/* Before a command is started whose report is to go to this file (NULL: none): EXIT_FINE, or EXIT_BROKEN
+ * after having said why it could not be written. */
+int report_writable(const char *output);
+
 /* Reads a record. 0; or -1 after having said what is wrong with it (EXIT_RECORD). */
 int report_load(struct observations *, const char *record);
 

@@ -268,7 +268,7 @@ static int attach_run(int argc, char **argv)
 	int result = usage_check(argc, argv);
 	for (int i = 0; i < target_count && !result; i++)
 		result = target_open(&targets[i]);
-	if (result || (result = recording_listen(r, "attach")))
+	if (result || (result = report_writable(r->report)) || (result = recording_listen(r, "attach")))
 		return result;
 	struct shim_record record;
 	bool wanted = backend && !strcmp(backend, "preload");

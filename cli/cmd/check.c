@@ -15,6 +15,7 @@
 #include "../cmd.h"
 #include "../compare.h"
 #include "../format.h"
+#include "../format/text.h"
 #include "../github.h"
 #include "../report.h"
 #include "../store.h"
@@ -130,6 +131,13 @@ static int check_write(FILE *out, const struct verdict *v, const struct format_o
 		c->status = EXIT_USAGE;
 		return 1;
 	}
+	char was[PROSE_MAX], is[PROSE_MAX];
+	if (baseline && compare_others(&c->older, v, was, is)) {
+		say("check: the baseline %s is of another program (%s, not %s): there is nothing to compare",
+		    baseline, was, is);
+		c->status = EXIT_USAGE;
+		return 1;
+	}
 	struct comparison compared = {0};
 	budget_apply(&o, &c->budget, v);
 	if (baseline) {
@@ -179,7 +187,10 @@ static int command_check(struct check *c, int argc, char **argv)
 		say("check: --%s wants 100us or more", threshold ? "threshold" : "max-stall");
 		return EXIT_USAGE;
 	}
-	int status = capture_run(&run, argc, argv);
+	int status = report_writable(output);
+	if (status)
+		return status;
+	status = capture_run(&run, argc, argv);
 	if (!*run.record)
 		return status ? status : EXIT_BROKEN;
 	int checked = record_check(c, run.record);

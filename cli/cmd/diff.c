@@ -29,6 +29,7 @@ static int diff_write(FILE *out, const struct verdict *v, const struct format_op
 {
 	struct diff *d = closure;
 	struct comparison c;
+	char was[PROSE_MAX], is[PROSE_MAX];
 	struct text t = {.out = out,
 			 .verdict = v,
 			 .seen = v->seen,
@@ -46,6 +47,8 @@ static int diff_write(FILE *out, const struct verdict *v, const struct format_op
 		    c.old_observed_ns ? "newer" : "older");
 		d->status = EXIT_RECORD;
 	} else if (c.changes.n || verbosity >= 0) {
+		if (compare_others(d->older, v, was, is))
+			say("diff: the older record is of another program (%s, not %s)", was, is);
 		fprintf(out, "whystall diff: %zu worse, %zu better%s\n", c.worse, c.changes.n - c.worse,
 			c.changes.n ? "" : ": no more than two runs of the same program differ by");
 		text_changes(&t, &c);

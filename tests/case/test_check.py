@@ -140,6 +140,29 @@ def test_a_budget_that_makes_no_sense_is_status_2(check, records, arguments, say
     assert says in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
 
 
+def test_a_baseline_of_another_program_is_refused(binary, check, records):
+    done = check("--baseline", records["healthy"], records["sick"])
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == (f"whystall: check: the baseline {records['healthy']} is of another program (healthy.py, not "
+                           "sick.py): there is nothing to compare\n")
+    done = subprocess.run([binary, "diff", records["healthy"], records["sick"]], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1 and "heavy" in done.stdout
+    assert done.stderr == "whystall: diff: the older record is of another program (healthy.py, not sick.py)\n"
+
+
+@pytest.mark.parametrize("out", ["nowhere/report", "."])
+def test_a_report_that_cannot_be_written_is_told_before_the_start(binary, check, place, tmp_path, out):
+    ran = tmp_path / "ran"
+    done = check("--max-stall", "50ms", "-o", tmp_path / out, "--", "touch", ran)
+    assert done.returncode == 125 and not ran.exists()
+    assert done.stderr.startswith(f"whystall: cannot write the report to {tmp_path / out}: ")
+    assert done.stderr.count("\n") == 1 and done.stdout == ""
+    done = subprocess.run([binary, "run", "--report", tmp_path / out, "--", "touch", ran], stderr=subprocess.PIPE, text=True,
+                          timeout=60)
+    assert done.returncode == 125 and not ran.exists() and done.stderr.count("\n") == 1
+
+
 def test_nothing_to_judge_is_status_4(check, place):
     done = check("--max-stall", "50ms", "--", "true")
     assert done.returncode == 4 and "no event loop was seen" in done.stderr
@@ -177,13 +200,15 @@ def junit_schema():
         f'<xs:attribute name="{more}" type="xs:string"/>' for more in ("file", "line"))))
 
 
-def test_junit_is_by_its_schema(binary, check, records, place, junit_schema):
+def test_junit_is_by_its_schema(binary, records, many, place, junit_schema):
     out = place / "by-schema.xml"
-    for arguments in (["check", "--max-stall", "50ms", "--baseline", records["healthy"]],
-                      ["check", "--max-p99", "9s"], ["report"]):
-        for record in records.values():
-            subprocess.run([binary, *map(str, arguments), "-f", "junit", "-o", out, record], timeout=60)
-            junit_schema.validate(str(out))
+    for arguments, record in ((["check", "--max-stall", "50ms", "--baseline", many[0]], many[1]),
+                              (["check", "--max-stall", "50ms", "--max-p99", "1ms"], records["sick"]),
+                              (["check", "--max-p99", "9s"], records["healthy"]),
+                              (["report"], records["sick"]), (["report"], records["healthy"])):
+        out.unlink(missing_ok=True)
+        subprocess.run([binary, *map(str, arguments), "-f", "junit", "-o", out, record], timeout=60)
+        junit_schema.validate(str(out))
     subprocess.run([binary, "report", "-f", "junit", "-o", out, records["sick"]], check=True, timeout=60)
     (case,) = xml.etree.ElementTree.parse(out).getroot().iter("testcase")
     assert case.get("name") == "loop in MainThread" and case.get("file") == str(place / "sick.py") and case.get("line")
@@ -196,7 +221,7 @@ MANY = """
 import asyncio, time
 names = [f"slow_{i}" for i in range(14)]
 for name in names:
-    exec(f"def {name}(): time.sleep(0.03)")
+    exec(f"def {name}(): time.sleep(SECONDS)")
 
 async def main():
     for i in range(4):
@@ -208,11 +233,19 @@ asyncio.run(main())
 """
 
 
-def test_github_shows_ten_annotations(binary, check, records, place):
-    (place / "many.py").write_text(MANY)
-    record = place / "many.whystall"
-    subprocess.run([binary, "run", "-q", "-o", record, "--", DEBIAN, place / "many.py"], check=True, timeout=60)
-    done = check("--max-stall", "25ms", "--baseline", records["healthy"], "--github", record)
+@pytest.fixture(scope="module")
+def many(binary, place):
+    """The records of a program before and after fourteen of its functions became slow."""
+    made = []
+    for name, seconds in (("before", "0"), ("after", "0.03")):
+        (place / "many.py").write_text(MANY.replace("SECONDS", seconds))
+        made.append(place / f"{name}.whystall")
+        subprocess.run([binary, "run", "-q", "-o", made[-1], "--", DEBIAN, place / "many.py"], check=True, timeout=60)
+    return made
+
+
+def test_github_shows_ten_annotations(check, many):
+    done = check("--max-stall", "25ms", "--baseline", many[0], "--github", many[1])
     assert done.returncode == 1
     lines = [line for line in done.stdout.splitlines() if line.startswith("::")]
     assert len(lines) == 10 and all(line.startswith("::error ") for line in lines), lines

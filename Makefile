@@ -143,6 +143,7 @@ demo: deps all
 	@$(PYTHON) demo/demo.py --build $(BUILD)
 accuracy: deps all $(FIXTURES)
 	@$(PYTHON) tests/accuracy/score.py --build $(BUILD) $(ARGS)
+	@$(PYTHON) tests/accuracy/score.py --build $(BUILD) --backend ebpf $(ARGS)
 bench: deps all $(FIXTURES)
 	@$(PYTHON) tests/bench/bench.py --build $(BUILD) $(ARGS)
 check: deps

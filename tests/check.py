@@ -116,10 +116,10 @@ class Check:
                               stdout=subprocess.PIPE, text=True).stdout
         self.count("the record that it made", int(" stalled " in said), int(" stalled " not in said))
 
-    def accuracy(self):
-        begin, out = time.time(), self.log / "accuracy.json"
-        subprocess.run([sys.executable, "tests/accuracy/score.py", "--build", self.build, "--json", str(out)]
-                       + ([] if self.all else ["--quick"]), cwd=ROOT, stdin=subprocess.DEVNULL)
+    def accuracy(self, backend):
+        begin, out = time.time(), self.log / f"accuracy-{backend}.json"
+        subprocess.run([sys.executable, "tests/accuracy/score.py", "--build", self.build, "--backend", backend, "--json",
+                        str(out)] + ([] if self.all else ["--quick"]), cwd=ROOT, stdin=subprocess.DEVNULL)
         passed = failed = 0
         try:
             for figures in json.loads(out.read_text()).values():
@@ -131,19 +131,21 @@ class Check:
                 failed, passed = (failed + 1, passed) if figures["missed"] else (failed, passed + 1)
         except (OSError, ValueError):
             failed = 1
-        self.count("accuracy", passed, failed or int(not passed), 0, time.time() - begin)
+        self.count(f"accuracy of {'run' if backend == 'preload' else 'attach'}", passed, failed or int(not passed), 0, time.time() - begin)
 
     def run(self):
         begin = time.time()
         # what a sanitizer adds leads gcc astray about lengths
         sanitize = ("-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -Wno-format-truncation "
                     "-Wno-maybe-uninitialized")
-        fixtures = [f"{self.build}/tests/accuracy/hold.so", f"{self.build}/tests/bench/lock"]
+        fixtures = [f"{self.build}/tests/accuracy/hold.so", f"{self.build}/tests/bench/lock", f"{self.build}/tests/bench/waits"]
         if self.built("build with gcc", self.build, "all", *fixtures, "CC=gcc"):
             if self.built("build the units", self.build, "unit-build"):
                 self.units("units", self.build)
             self.cases("cases", self.build)
-            self.accuracy()
+            self.accuracy("preload")
+            if os.geteuid() == 0:
+                self.accuracy("ebpf")
         self.built("build with clang", f"{self.build}/clang", "all", "CC=clang")
         if self.built("build the units with ASan and UBSan", f"{self.build}/asan", "unit-build", CFLAGS=sanitize):
             self.units("units under ASan and UBSan", f"{self.build}/asan", UBSAN_OPTIONS="print_stacktrace=1")

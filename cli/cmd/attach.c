@@ -17,6 +17,7 @@
 
 #include "../cmd.h"
 #include "../format.h"
+#include "../listen.h"
 #include "../privilege.h"
 #include "../privilege.h"
 #include "../probe.h"
@@ -284,6 +285,10 @@ static int attach_run(int argc, char **argv)
 		denied_say(why);
 		return EXIT_ATTACH;
 	}
+	if ((result = recording_listen(r, "attach"))) {
+		probe_close(r->options.probe);
+		return result;
+	}
 	int signals = signals_open();
 	r->options.rate_hz = (unsigned)rate;
 	r->silent = r->format && !r->report;
@@ -302,6 +307,7 @@ static int attach_run(int argc, char **argv)
 	recording_stop(r);
 	listener_stop(r->listener);
 	probe_close(r->options.probe);
+	listener_stop(r->listener);
 	if (r->silent)
 		result = report_record(
 			&(struct report){.record = r->record, .format = r->format, .stream = stdout});
@@ -328,6 +334,10 @@ static const struct option_row attach_options[] = {
 	 NULL, false, NULL},
 	{0, "rate", "HZ", "looks at the threads concerned per second of a stall (default 200)", OPT_NUMBER,
 	 &rate, NULL, false, &rate_given},
+	{0, "listen", "[ADDR:]PORT",
+	 "metrics for Prometheus while it runs, at http://ADDR:PORT/metrics (default ADDR 127.0.0.1; port 0: "
+	 "any)",
+	 OPT_STRING, &recording.listen, NULL, false, NULL},
 	{0, "backend", "HOW", "auto: what whystall run records already is read, else eBPF; or preload, ebpf",
 	 OPT_CHOICE, &backend, backends, false, NULL},
 	{0, "ready-fd", "N", "write a byte to this descriptor once recording has begun", OPT_NUMBER,

@@ -33,27 +33,31 @@ void dump_note(struct dump *d, const char *sentence)
 	*vec_push(&d->notes) = s;
 }
 
+static int process_gone(pid_t pid, char *why, size_t size)
+{
+	snprintf(why, size, "there is no process %d", (int)pid);
+	return -ESRCH;
+}
+
 /* What is no process that anybody could look at. 0, or -ESRCH and why. */
-static int process_refuse(pid_t pid, const struct proc_status *s, int e, char *why, size_t size)
+static int process_refuse(pid_t pid, const struct proc_status *s, char *why, size_t size)
 {
 	struct proc_status parent;
-	if (e)
-		snprintf(why, size, "there is no process %d", (int)pid);
-	else if (s->tgid != pid)
+	if (s->tgid != pid) {
 		snprintf(why, size, "%d is a thread of process %d. Try: whystall dump %d", (int)pid,
 			 (int)s->tgid, (int)s->tgid);
-	else if (s->state == 'Z' || s->state == 'X')
+	} else if (s->state == 'Z' || s->state == 'X') {
+		bool known = !proc_status(s->ppid, 0, &parent);
 		snprintf(why, size,
-			 "process %d (%s) has ended; its parent, pid %d%s%s%s, has not yet asked for its "
-			 "exit status",
-			 (int)pid, s->name, (int)s->ppid, proc_status(s->ppid, 0, &parent) ? "" : " (",
-			 proc_status(s->ppid, 0, &parent) ? "" : parent.name,
-			 proc_status(s->ppid, 0, &parent) ? "" : ")");
-	else if (s->kernel_thread || pid == 2 || s->ppid == 2)
+			 "process %d (%s) has ended; its parent, pid %d (%s), has not yet asked for its exit "
+			 "status",
+			 (int)pid, s->name, (int)s->ppid, known ? parent.name : "not to be seen");
+	} else if (s->kernel_thread || pid == 2 || s->ppid == 2) {
 		snprintf(why, size, "process %d (%s) is a thread of the kernel: it runs no program", (int)pid,
 			 s->name);
-	else
+	} else {
 		return 0;
+	}
 	return -ESRCH;
 }
 
@@ -62,13 +66,15 @@ static int process_open(struct dump_look *l, char *why, size_t size)
 	struct obs_process *p = &l->dump->process;
 	struct proc_status s;
 	int e = proc_status(l->pid, 0, &s);
-	if (process_refuse(l->pid, &s, e, why, size))
+	if (e)
+		return process_gone(l->pid, why, size);
+	if (process_refuse(l->pid, &s, why, size))
 		return -ESRCH;
 	if (!caller_may_trace(l->pid, why, size))
 		return -EPERM;
 	e = maps_read(l->pid, &l->maps);
 	if (e == -ESRCH)
-		return process_refuse(l->pid, &s, e, why, size);
+		return process_gone(l->pid, why, size);
 	if (!e)
 		e = blocked_sample(l->pid, l->pid, NULL, NULL);
 	if (e < 0 && e != -EAGAIN && e != -ESRCH) {
@@ -161,13 +167,13 @@ static int look(struct dump_look *l, bool native, char *why, size_t size)
 	if (e)
 		return e;
 	if (proc_times(l->pid, l->pid, &times))
-		return process_refuse(l->pid, NULL, -ESRCH, why, size);
+		return process_gone(l->pid, why, size);
 	interp_open(l);
 	if (native)
 		l->native = native_open(l->pid);
 	e = dump_threads_begin(l, native);
 	if (e)
-		return process_refuse(l->pid, NULL, -ESRCH, why, size);
+		return process_gone(l->pid, why, size);
 	uint64_t passed = now_ns() - l->began;
 	if (passed < SPAN_NS)
 		pause_ns(SPAN_NS - passed);

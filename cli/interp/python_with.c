@@ -173,7 +173,7 @@ static bool keeps(struct interp *py, uint64_t value, uint64_t before, uint64_t l
 static int values_at(struct interp *py, const struct python_frame *frame, uint64_t *out)
 {
 	const struct python_layout *l = &py->layout;
-	uint64_t names, n;
+	uint64_t names, n = 0;
 	if (l->frame_valuestack >= 0)
 		return python_pointer(py, frame->at + (uint64_t)l->frame_valuestack, out);
 	int e = python_pointer(py, frame->code + (uint64_t)l->code_localsplusnames, &names);

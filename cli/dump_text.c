@@ -211,6 +211,10 @@ static bool frame_shown(const struct dump_thread *t, int i, int *native)
 	}
 	if (f->origin == ORIGIN_DISPATCH || f->origin == ORIGIN_EVAL)
 		return false;
+	/* how the interpreter waits for a lock is nobody's business: that it does has been said */
+	if (python && f->origin == ORIGIN_RUNTIME &&
+	    (t->wait.what == FOR_LOCK || t->wait.what == FOR_JOIN || t->wait.what == FOR_WORK))
+		return false;
 	if (i + 1 < t->n && is_libc(f) && is_libc(&t->frames[i + 1]) && !is_bottom(&t->frames[i + 1]))
 		return false;
 	for (int k = 0; k < i && !python; k++)

@@ -28,6 +28,7 @@
 
 #define MODULES_MAX 2048
 #define FILE_MAX_BYTES (4ull << 30)
+#define CRC_MAX_BYTES (1ull << 30) /* of all debug files that are found by .gnu_debuglink */
 #define VDSO_MAX_BYTES 65536
 
 static int regular_only(int fd)
@@ -140,6 +141,16 @@ static uint32_t file_crc(int fd)
 	return crc;
 }
 
+/* The target may have named files without number and without end. */
+static bool crc_affordable(struct native *n, int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st) || n->summed + (uint64_t)st.st_size > CRC_MAX_BYTES)
+		return false;
+	n->summed += (uint64_t)st.st_size;
+	return true;
+}
+
 /* Debug files are trusted no more than others, but looked for in the target's root first, then in ours. */
 static int debug_open(pid_t pid, const char *path)
 {
@@ -161,7 +172,7 @@ static int debug_by_id(pid_t pid, const unsigned char *id, ssize_t len)
 }
 
 /* gdb's places (GDB manual, "Separate Debug Files"): beside the file, in .debug/, below /usr/lib/debug. */
-static int debug_by_link(pid_t pid, const char *of, const char *link, uint32_t crc)
+static int debug_by_link(struct native *n, const char *of, const char *link, uint32_t crc)
 {
 	static const char *const places[] = {"%.*s/%s", "%.*s/.debug/%s", "/usr/lib/debug%.*s/%s"};
 	const char *slash = strrchr(of, '/');
@@ -174,27 +185,27 @@ static int debug_by_link(pid_t pid, const char *of, const char *link, uint32_t c
 		if (snprintf(path, sizeof(path), places[i], dir, of, link) >= (int)sizeof(path) ||
 		    !strcmp(path, of))
 			continue;
-		int fd = debug_open(pid, path);
+		int fd = debug_open(n->pid, path);
 		if (fd < 0)
 			continue;
-		if (file_crc(fd) == crc)
+		if (crc_affordable(n, fd) && file_crc(fd) == crc)
 			return fd;
 		close(fd);
 	}
 	return -ENOENT;
 }
 
-static int debug_find(pid_t pid, const struct module *m)
+static int debug_find(struct native *n, const struct module *m)
 {
 	const void *id;
 	GElf_Word crc;
 
 	ssize_t len = dwelf_elf_gnu_build_id(m->elf, &id);
-	int fd = len > 0 ? debug_by_id(pid, id, len) : -ENOENT;
+	int fd = len > 0 ? debug_by_id(n->pid, id, len) : -ENOENT;
 	if (fd < 0) {
 		const char *link = dwelf_elf_gnu_debuglink(m->elf, &crc);
 		if (link)
-			fd = debug_by_link(pid, m->path, link, crc);
+			fd = debug_by_link(n, m->path, link, crc);
 	}
 	return fd < 0 ? -1 : fd;
 }
@@ -239,7 +250,7 @@ static Elf *file_map(pid_t pid, const struct maps *maps, const struct map *map)
 	return elf;
 }
 
-static struct module *module_open(pid_t pid, const struct maps *maps, const struct map *map)
+static struct module *module_open(struct native *n, const struct maps *maps, const struct map *map)
 {
 	struct module *m = xcalloc(1, sizeof(*m));
 	const char *slash = strrchr(map->path, '/');
@@ -250,13 +261,13 @@ static struct module *module_open(pid_t pid, const struct maps *maps, const stru
 	m->dev_major = map->dev_major;
 	m->dev_minor = map->dev_minor;
 	m->debug = -1;
-	m->elf = map->inode ? file_map(pid, maps, map) : vdso_read(pid, map, &m->image);
+	m->elf = map->inode ? file_map(n->pid, maps, map) : vdso_read(n->pid, map, &m->image);
 	if (!m->elf || !module_place(m, map)) {
 		module_free(m);
 		return NULL;
 	}
 	if (map->inode)
-		m->debug = debug_find(pid, m);
+		m->debug = debug_find(n, m);
 	return m;
 }
 
@@ -316,7 +327,7 @@ static void map_take(struct native *n, const struct maps *maps, const struct map
 		}
 	if (n->module_count >= MODULES_MAX)
 		return;
-	struct module *m = module_open(n->pid, maps, map);
+	struct module *m = module_open(n, maps, map);
 	if (m) {
 		m->mapped = true;
 		m->next = n->modules;

@@ -48,6 +48,7 @@ struct native {
 			 are */
 	struct module *modules;
 	size_t module_count;
+	uint64_t summed;	  /* bytes of debug files whose checksums were looked at */
 	VEC(struct jit_area) jit; /* executable memory without a file */
 	struct perfmap *perfmap;  /* NULL: none */
 	struct symbol_cache *cache;

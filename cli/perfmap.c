@@ -16,6 +16,10 @@
 
 #define PERFMAP_MAX_BYTES (64u << 20)
 #define PERFMAP_MAX_ROWS 2000000
+/* A map that grows all the time is not read for each name that is missing: a reading that takes longer than
+ * this is followed by a pause of so many times its length. */
+#define READ_NS (NS / 1000)
+#define READ_PAUSE 16
 
 struct row {
 	uint64_t start, size;
@@ -26,6 +30,7 @@ struct perfmap {
 	int fd;
 	char *text; /* what has been read, lines ended by NUL once parsed */
 	size_t len, parsed;
+	uint64_t read, took;  /* when it was last read, and how long that was, ns */
 	VEC(struct row) rows; /* sorted; of two at one address the later comes later */
 };
 
@@ -98,11 +103,31 @@ static int row_compare(const void *a, const void *b)
 	return x->name < y->name ? -1 : x->name > y->name;
 }
 
+/* The rows from `old` on are new. */
+static void rows_merge(struct perfmap *map, size_t old)
+{
+	size_t n = map->rows.n - old, to = map->rows.n;
+	if (!n)
+		return;
+	qsort(map->rows.at + old, n, sizeof(*map->rows.at), row_compare);
+	struct row *fresh = xcalloc(n, sizeof(*fresh));
+	memcpy(fresh, map->rows.at + old, n * sizeof(*fresh));
+	while (n) {
+		bool later = old && row_compare(&map->rows.at[old - 1], &fresh[n - 1]) > 0;
+		map->rows.at[--to] = later ? map->rows.at[--old] : fresh[--n];
+	}
+	free(fresh);
+}
+
 /* Reads what has been appended, whole lines only. False: nothing new. */
 static bool perfmap_read(struct perfmap *map)
 {
 	struct stat st;
-	if (fstat(map->fd, &st) || (size_t)st.st_size <= map->len || map->len >= PERFMAP_MAX_BYTES)
+	uint64_t begin = now_ns();
+	size_t old = map->rows.n;
+	if (map->len >= PERFMAP_MAX_BYTES ||
+	    (map->took > READ_NS && begin - map->read < READ_PAUSE * map->took) || fstat(map->fd, &st) ||
+	    (size_t)st.st_size <= map->len)
 		return false;
 	size_t want = (size_t)st.st_size < PERFMAP_MAX_BYTES ? (size_t)st.st_size : PERFMAP_MAX_BYTES;
 	map->text = xrealloc(map->text, want + 1, 1);
@@ -116,8 +141,9 @@ static bool perfmap_read(struct perfmap *map)
 		line_parse(map, map->text + map->parsed);
 		map->parsed = end + 1 - map->text;
 	}
-	if (map->rows.n)
-		qsort(map->rows.at, map->rows.n, sizeof(*map->rows.at), row_compare);
+	rows_merge(map, old);
+	map->read = now_ns();
+	map->took = map->read - begin;
 	return true;
 }
 

@@ -360,6 +360,36 @@ static void code_of_a_jit_compiler(void **state)
 	munmap((void *)at, 8192);
 }
 
+/* A perf map of a million lines, out of order, that grows by one each time a name is asked for. */
+static void code_without_end(void **state)
+{
+	(void)state;
+	char path[64];
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", getpid());
+	FILE *file = fopen(path, "wx");
+	assert_non_null(file);
+	for (unsigned long i = 0; i < 1000000; i++)
+		fprintf(file, "%lx 8 f%lu\n", 0x1000000 + i * 7919 % 1000003 * 16, i);
+	fflush(file);
+	struct perfmap *map = perfmap_open(getpid());
+	assert_non_null(map);
+	assert_string_equal(perfmap_find(map, 0x1000000 + 7919 * 16), "f1");
+	assert_null(perfmap_find(map, 0x1000000 + 7919 * 16 + 8));
+	for (unsigned i = 0; i < 10000; i++) { /* each a reading and sorting: hours */
+		fprintf(file, "%x 1 g%u\n", 0x10 + i, i);
+		fflush(file);
+		assert_null(perfmap_find(map, 8));
+	}
+	usleep(300000);
+	for (int i = 0; i < 100 && !perfmap_find(map, 0x10 + 9999); i++)
+		usleep(100000);
+	assert_string_equal(perfmap_find(map, 0x10 + 9999), "g9999");
+	assert_string_equal(perfmap_find(map, 0x1000000 + 16 * (7919 * 100 % 1000003)), "f100");
+	perfmap_close(map);
+	fclose(file);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +397,7 @@ int main(void)
 		cmocka_unit_test(a_deep_stack_is_cut), cmocka_unit_test(nonsense_is_survived),
 		cmocka_unit_test(who_is_not_there),    cmocka_unit_test(perf_denied),
 		cmocka_unit_test(names_for_people),    cmocka_unit_test(code_of_a_jit_compiler),
+		cmocka_unit_test(code_without_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,10 @@
 """Every lock has the name that the program gives it, and its holder: on every Python here."""
 
 import json
+import os
+import subprocess
+
+import pytest
 
 from conftest import PROGRAMS
 
@@ -23,12 +27,9 @@ def causes(document):
             if c["cause"] == "lock"}
 
 
-def test_every_lock_has_its_name_and_holder(python, run, report, tmp_path):
-    done = run(python, PROGRAM, tmp_path)
-    assert done.returncode == 0, done.stderr
-    cases = [json.loads(line) for line in done.stdout.splitlines()]
+def check(lines, document):
+    cases = [json.loads(line) for line in lines]
     assert len(cases) > 18
-    document = report(done.record)
     seen = [w for w in waits(document) if w[2] != "worker"]  # a busy machine is long about starting a thread
     assert [w for w in seen if w not in [c[:3] for c in cases]] == []
     # where it kept the loop so long from its wait that the holder was gone, there is none to see
@@ -37,3 +38,28 @@ def test_every_lock_has_its_name_and_holder(python, run, report, tmp_path):
     body = causes(document)["body"]
     assert body["why"].startswith('importer held the import lock of "slow_module" for')
     assert body["advice"].startswith("Import it before the loop runs")
+
+
+def test_every_lock_has_its_name_and_holder(python, run, report, tmp_path):
+    done = run(python, PROGRAM, tmp_path)
+    assert done.returncode == 0, done.stderr
+    check(done.stdout.splitlines(), report(done.record))
+
+
+@pytest.mark.parametrize("version", ["debian", "3.8"])
+def test_the_same_where_nothing_was_prepared(version, python_of, binary, report, tmp_path):
+    program = subprocess.Popen([python_of(version), PROGRAM, tmp_path, "wait"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    ready, write = os.pipe()
+    watcher = subprocess.Popen([binary, "attach", "-q", "-o", tmp_path / "r", "--ready-fd", str(write),
+                                str(program.pid)], pass_fds=[write])
+    os.close(write)
+    try:
+        assert os.read(ready, 1)
+        output, _ = program.communicate("\n", timeout=60)
+        assert watcher.wait(timeout=30) == 0
+    finally:
+        os.close(ready)
+        program.kill()
+        watcher.kill()
+    check(output.splitlines(), report(tmp_path / "r"))

@@ -300,4 +300,6 @@ async def main(folder):
 
 
 if __name__ == "__main__":
+    if sys.argv[2:] == ["wait"]:
+        sys.stdin.readline()
     asyncio.run(main(sys.argv[1]))

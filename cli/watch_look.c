@@ -20,6 +20,7 @@
 #define PROVISIONAL_MAX 2048u
 #define BASE_AWAY_NS 500000u
 #define WAITERS_MAX 8u /* looked at per look */
+#define TELL_AGAIN_NS (NS / 20)
 
 int schedstat_read(struct watch_thread *t, int64_t *cpu, int64_t *delay)
 {
@@ -354,6 +355,9 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 		if (now.now == NOW_RUNNING)
 			return;
 	}
+	if (now.now == NOW_LOCK && watch_hook_class(now.hook) == HOOK_CLASS_COND_WAIT &&
+	    !is_gil(t->proc, now.object) && w->now > t->proc->told + TELL_AGAIN_NS)
+		watch_locks_tell(w, t->proc); /* an interpreter that has just begun? */
 	bool first = !looked_already(t, s, now.since);
 	if (first)
 		look_thread(w, t, s, true, true);

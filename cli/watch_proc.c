@@ -50,19 +50,59 @@ static void probe_tell(struct watch *w, struct watch_proc *p, const struct inter
 	probe_locks(w->options.probe, p->slot_index, locks, (uint32_t)n, &layout);
 }
 
-/* The interpreter's lock becomes one that the shim stamps. */
-static void locks_tell(struct watch *w, struct watch_proc *p)
+static bool lock_found(const struct interp_lock *found, int n, uint64_t freed)
+{
+	for (int i = 0; i < n; i++)
+		if (found[i].freed == freed)
+			return true;
+	return false;
+}
+
+/* Of an interpreter that ended: its place may be another's. */
+static void lock_gone(struct arena_lock *lock)
+{
+	__atomic_store_n(&lock->freed, ARENA_LOCK_GONE, __ATOMIC_RELEASE);
+	__atomic_store_n(&lock->taken, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&lock->holder, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&lock->since, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&lock->waiters, 0, __ATOMIC_RELEASE);
+}
+
+static void lock_tell(struct watch_proc *p, const struct interp_lock *found)
+{
+	struct arena_lock *place = NULL;
+	for (unsigned i = 0; i < ARENA_LOCKS; i++) {
+		struct arena_lock *lock = &p->slot->lock[i];
+		uint64_t freed = LOAD(lock->freed);
+		if (freed == found->freed) /* a forked child's is its parent's */
+			return;
+		if (!place && freed <= ARENA_LOCK_GONE)
+			place = lock;
+		if (!freed)
+			break;
+	}
+	if (!place)
+		return;
+	__atomic_store_n(&place->taken, found->taken, __ATOMIC_RELEASE);
+	__atomic_store_n(&place->freed, found->freed, __ATOMIC_RELEASE);
+}
+
+/* The interpreters' locks become those that the shim stamps. */
+void watch_locks_tell(struct watch *w, struct watch_proc *p)
 {
 	struct interp_lock found[ARENA_LOCKS];
+	if (!p->interp)
+		return;
+	p->told = w->now;
 	int n = p->ops->locks(p->interp, found, (int)ARENA_LOCKS);
 	probe_tell(w, p, found, n);
+	for (unsigned i = 0; i < ARENA_LOCKS && n > 0 && LOAD(p->slot->lock[i].freed); i++)
+		if (LOAD(p->slot->lock[i].freed) != ARENA_LOCK_GONE &&
+		    !lock_found(found, n, p->slot->lock[i].freed))
+			lock_gone(&p->slot->lock[i]);
 	for (int i = 0; i < n; i++) {
-		struct arena_lock *lock = &p->slot->lock[i];
 		watch_lock_gil(w, p, found[i].freed);
-		if (lock->freed == found[i].freed) /* a forked child's is its parent's */
-			continue;
-		__atomic_store_n(&lock->taken, found[i].taken, __ATOMIC_RELEASE);
-		__atomic_store_n(&lock->freed, found[i].freed, __ATOMIC_RELEASE);
+		lock_tell(p, &found[i]);
 	}
 }
 
@@ -110,7 +150,7 @@ static void interp_look(struct watch *w, struct watch_proc *p)
 	} else {
 		p->seen.switch_interval_s = p->ops->switch_interval(p->interp);
 		p->seen.free_threaded = p->ops->free_threaded(p->interp);
-		locks_tell(w, p);
+		watch_locks_tell(w, p);
 		threads_rename(w, p);
 		watch_before(w, p);
 	}
@@ -563,7 +603,7 @@ void watch_totals(struct watch *w)
 	}
 	for (size_t i = 0; i < w->procs.n; i++)
 		if (w->procs.at[i]->live && w->procs.at[i]->interp)
-			locks_tell(w, w->procs.at[i]);
+			watch_locks_tell(w, w->procs.at[i]);
 	threads_forget(w);
 	processes_forget(w);
 }

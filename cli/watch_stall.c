@@ -123,7 +123,7 @@ static bool hold_now(struct watch *w, struct watch_proc *p, const struct obs_wai
 	for (unsigned i = 0; i < ARENA_LOCKS; i++) {
 		struct arena_lock *lock = &p->slot->lock[i];
 		uint64_t freed = LOAD(lock->freed);
-		if (!freed || watch_lock_of(w, p, freed, LOCK_GIL)->id != wait->lock)
+		if (freed <= ARENA_LOCK_GONE || watch_lock_of(w, p, freed, LOCK_GIL)->id != wait->lock)
 			continue;
 		uint32_t holder = LOAD(lock->holder);
 		uint64_t since = LOAD(lock->since);

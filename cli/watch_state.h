@@ -49,6 +49,7 @@ struct watch_proc {
 	bool live;
 	struct obs_process seen;
 	uint64_t next_open; /* when to look for an interpreter again, 0: no more */
+	uint64_t told;	    /* when the interpreters' locks were last told to the shim */
 	uint64_t role_at;   /* when to look next for what it is */
 	unsigned role_looks;
 	unsigned tries;
@@ -180,6 +181,7 @@ void watch_threads_ended(struct watch *);
 void watch_totals(struct watch *); /* once a second, and when a report is wanted: what changes slowly */
 struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
 void watch_thread_name(struct watch *, struct watch_thread *);
+void watch_locks_tell(struct watch *, struct watch_proc *);
 void watch_note(struct watch *, const char *sentence); /* once */
 void watch_process_free(struct watch *, struct watch_proc *);
 void watch_describe_process(struct watch *, struct watch_proc *);

@@ -19,13 +19,14 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC 0x6c6c617473796877ull /* "whystall" */
-#define ARENA_VERSION 5u
+#define ARENA_VERSION 6u
 #define ARENA_ENV "WHYSTALL_ARENA" /* "PID:FD": the recorder, and its descriptor of the arena */
 
 #define ARENA_PROCS 512u
 #define ARENA_THREADS 2048u
 #define ARENA_RING 512u /* events per thread, a power of two */
-#define ARENA_LOCKS 4u	/* interpreter locks watched per process */
+#define ARENA_LOCKS 64u /* interpreter locks watched per process */
+#define ARENA_LOCK_GONE 1u /* arena_lock.freed of an interpreter that ended */
 #define ARENA_SEMS 2048u
 #define ARENA_HELD 4u
 #define ARENA_LOOP_FDS 64u
@@ -119,7 +120,7 @@ enum refusal {
  * on `freed` that it wants it. CPython: gil->switch_cond and gil->cond (Python/ceval_gil.c, FORCE_SWITCHING).
  * The shim stamps each take and release. */
 struct arena_lock {
-	uint64_t freed; /* address of the condition variable, 0: not watched */
+	uint64_t freed; /* address of the condition variable, 0: not watched, nor is any after it */
 	uint64_t taken;
 	uint32_t holder; /* slot + 1 of the thread that has it, 0: nobody or not known */
 	uint32_t waiters;

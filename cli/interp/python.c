@@ -173,9 +173,21 @@ static int locks(struct interp *py, struct interp_lock *out, int max)
 	return e ? e : n;
 }
 
+/* A GIL may also be called by its condition variable, as the shim knows it. */
+static uint64_t gil_named(const struct interp *py, uint64_t address)
+{
+	uint64_t cond = (uint64_t)py->layout.gil_cond;
+	int gils = py->layout.runtime_gil >= 0 ? 1 : py->interps;
+	for (int i = 0; i < gils; i++)
+		if (address == gil_address(py, i) + cond)
+			return address - cond;
+	return address;
+}
+
 static int lock_holder(struct interp *py, uint64_t address, struct interp_thread *out)
 {
 	struct gil before, after;
+	address = gil_named(py, address);
 	for (int try = 0; try < PYTHON_TRIES; try++) {
 		int e = gil_read(py, address, &before);
 		if (!e && before.locked <= 0)

@@ -18,7 +18,7 @@
 #include "cli/interp/python_layout.h"
 #include "probe/probe.h"
 
-#define PYTHON_INTERPS 16   /* interpreters of a process that we follow */
+#define PYTHON_INTERPS 256  /* interpreters of a process that we follow */
 #define PYTHON_THREADS 4096 /* threads of a process that we follow */
 #define PYTHON_TRIES 3	    /* how often something torn is read again */
 
@@ -99,6 +99,9 @@ struct interp {
 int python_refresh(struct interp *py);
 /* The thread's state in py->thread after a python_refresh, or -ENOENT. */
 int python_thread_find(struct interp *py, struct interp_thread thread);
+/* The same thread's state in an interpreter that it entered from the one of the state `i`: the next outer one
+ * of its, -ENOENT: none. */
+int python_thread_outer(struct interp *py, int i);
 
 static inline uint64_t python_u64(const unsigned char *bytes, int offset)
 {

@@ -22,6 +22,7 @@
 #define STILL_TRIES 8		  /* one that moves is read in the hope that it holds still */
 #define LOOSE_TRIES 24		  /* a frame must be marked as executing, see object_check */
 #define CATCH_TRIES 32		  /* the innermost frame is sought in its place: a call may take 50 ns */
+#define STATES_MAX 4		  /* interpreters that a thread is in at once */
 #define STEPS_MAX (4 * STACK_MAX) /* frames followed, those that are skipped included */
 
 struct copy {
@@ -376,11 +377,29 @@ int python_frames(struct interp *py, struct python_frame *out, int max)
 	return n;
 }
 
-int python_stack(struct interp *py, struct interp_thread thread, struct stack *out)
+/* A thread that has entered another interpreter has a state in each: which of them is meant, from the inner
+ * one outwards. */
+static int thread_nth(struct interp *py, struct interp_thread thread, int nth)
+{
+	const struct python_layout *l = &py->layout;
+	int i = python_thread_find(py, thread), first = i;
+	if (i < 0)
+		return i;
+	uint64_t pthread = python_u64(py->states + (size_t)i * (size_t)l->tstate_size, l->tstate_thread_id);
+	for (int k = 0; k < i && l->interp_gil >= 0 && first == i; k++)
+		if (py->thread_interp[k] != py->thread_interp[i] && pthread &&
+		    python_u64(py->states + (size_t)k * (size_t)l->tstate_size, l->tstate_thread_id) ==
+			    pthread)
+			first = k;
+	for (; nth > 0 && first >= 0; nth--)
+		first = python_thread_outer(py, first);
+	return first;
+}
+
+/* The frames in one interpreter. */
+static int stack_nth(struct interp *py, struct interp_thread thread, int nth, struct stack *out)
 {
 	out->n = out->cut = 0;
-	if (!py->walk)
-		py->walk = xcalloc(1, sizeof(*py->walk));
 	struct python_walk *w = py->walk;
 	int e = -EAGAIN;
 	for (int try = 1; try <= TRIES; try++) {
@@ -390,8 +409,9 @@ int python_stack(struct interp *py, struct interp_thread thread, struct stack *o
 		w->used = 0;
 		w->open_end = false;
 		e = python_refresh(py);
-		int i = e ? e : python_thread_find(py, thread);
-		if (i == -ENOENT && try < PYTHON_TRIES) /* an ending neighbour can hide it for a moment */
+		int i = e ? e : thread_nth(py, thread, nth);
+		if (i == -ENOENT && !nth &&
+		    try < PYTHON_TRIES) /* an ending neighbour can hide it for a moment */
 			continue;
 		if (i < 0)
 			return i;
@@ -414,6 +434,29 @@ int python_stack(struct interp *py, struct interp_thread thread, struct stack *o
 	}
 	out->n = out->cut = 0;
 	return e == -EFAULT ? -EAGAIN : e;
+}
+
+int python_stack(struct interp *py, struct interp_thread thread, struct stack *out)
+{
+	static struct stack outer[STATES_MAX]; /* large; one thread looks */
+	int n = 0;
+	if (!py->walk)
+		py->walk = xcalloc(1, sizeof(*py->walk));
+	/* the innermost is walked last: it is what python_frames then tells of */
+	for (int nth = 1; nth < STATES_MAX && py->interps > 1; nth++) {
+		int e = stack_nth(py, thread, nth, &outer[n]);
+		if (!e)
+			n++;
+		else if (thread_nth(py, thread, nth) < 0)
+			break;
+	}
+	int e = stack_nth(py, thread, 0, out);
+	if (e && (e != -ENOENT || !n))
+		return e;
+	for (int k = 0; k < n; k++)
+		for (int i = 0; i < outer[k].n && out->n < STACK_MAX; i++)
+			out->at[out->n++] = outer[k].at[i];
+	return 0;
 }
 
 /* What the probe read in the kernel a moment ago: only the frames' code is looked up now. */

@@ -106,10 +106,11 @@ int python_thread_find(struct interp *py, struct interp_thread thread)
 	return found;
 }
 
-int python_module_value(struct interp *py, const char *module_name, const char *name, uint64_t *value)
+static int module_value(struct interp *py, uint64_t interp, const char *module_name, const char *name,
+			uint64_t *value)
 {
 	struct python_dict modules, globals;
-	uint64_t dict, module, interp = py->interp[py->interps - 1].address;
+	uint64_t dict, module;
 	int e = python_pointer(py, interp + (uint64_t)py->layout.interp_modules, &dict);
 	if (!e && !dict)
 		e = -ENOENT;
@@ -132,6 +133,25 @@ int python_module_value(struct interp *py, const char *module_name, const char *
 	return e;
 }
 
+int python_module_value(struct interp *py, const char *module_name, const char *name, uint64_t *value)
+{
+	return module_value(py, py->interp[py->interps - 1].address, module_name, name, value);
+}
+
+int python_thread_outer(struct interp *py, int i)
+{
+	const struct python_layout *l = &py->layout;
+	const unsigned char *state = py->states + (size_t)i * (size_t)l->tstate_size;
+	uint64_t pthread = python_u64(state, l->tstate_thread_id);
+	/* newer interpreters come first */
+	for (int k = i + 1; k < py->threads && pthread && l->interp_gil >= 0; k++)
+		if (py->thread_interp[k] != py->thread_interp[i] &&
+		    python_u64(py->states + (size_t)k * (size_t)l->tstate_size, l->tstate_thread_id) ==
+			    pthread)
+			return k;
+	return -ENOENT;
+}
+
 /* threading._active of the main interpreter. */
 static int active_find(struct interp *py)
 {
@@ -149,14 +169,17 @@ static int active_find(struct interp *py)
 	return e;
 }
 
-static int name_read(struct interp *py, uint64_t pthread, char *buf, size_t size)
+/* Of a thread that belongs to the interpreter: one that has only entered it has its name in another. */
+static int name_read(struct interp *py, int interp, uint64_t pthread, char *buf, size_t size)
 {
 	struct python_dict active;
-	uint64_t thread = 0, ident, name;
-	int e = active_find(py);
+	uint64_t thread = 0, ident, name, at;
+	bool main = interp == py->interps - 1;
+	int e = main ? active_find(py)
+		     : module_value(py, py->interp[interp].address, "threading", "_active", &at);
 	if (e)
 		return e;
-	e = python_dict_read(py, py->active, PYTHON_THREADS, &active);
+	e = python_dict_read(py, main ? py->active : at, PYTHON_THREADS, &active);
 	if (e) {
 		py->active = 0; /* another dict now? */
 		return e;
@@ -184,8 +207,9 @@ int python_thread_name(struct interp *py, struct interp_thread thread, char *buf
 		return i;
 	uint64_t pthread = python_u64(py->states + (size_t)i * (size_t)py->layout.tstate_size,
 				      py->layout.tstate_thread_id);
+	int interp = py->thread_interp[i];
 	for (int try = 0; try < PYTHON_TRIES; try++) {
-		e = name_read(py, pthread, buf, size);
+		e = name_read(py, interp, pthread, buf, size);
 		if (e != -EAGAIN && e != -EFAULT)
 			break;
 	}

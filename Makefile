@@ -8,6 +8,7 @@
 # make fuzz       each reader of what is not ours on hostile bytes, a minute each
 # make install    into PREFIX (below DESTDIR); make uninstall takes it out again
 # make deb        a Debian package; make wheel, one for pip (both in build/)
+# make man        puts the commands and options into doc/whystall.1
 # make deps, unit, lint, format, clean
 # make V=1        shows the commands
 
@@ -43,7 +44,7 @@ GROUPS := build $(if $(filter demo check check-all accuracy bench,$(MAKECMDGOALS
 AUTO   := $(filter deps demo check check-all accuracy bench fuzz wheel,$(MAKECMDGOALS))
 
 .DELETE_ON_ERROR:
-.PHONY: all deps unit unit-build demo check check-all accuracy bench fuzz fuzz-build lint format install uninstall deb wheel static clean
+.PHONY: all deps unit unit-build demo check check-all accuracy bench fuzz fuzz-build lint format install uninstall deb wheel static man clean
 all: $(BUILD)/whystall $(BUILD)/libwhystall.so
 
 $(BUILD)/whystall: $(CLI_OBJ)
@@ -187,6 +188,10 @@ $(BUILD)/static/whystall: $(CLI_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -static -o $@ $(CLI_OBJ) $(LIBS) -llzma -lbz2 -lzstd 2>$@.log || { cat $@.log >&2; exit 1; }
+
+man: $(BUILD)/whystall
+	@$(BUILD)/whystall help --man >$(BUILD)/man.part
+	@sed -i -e '/^\.\\" { whystall help --man$$/,/^\.\\" }$$/{//!d}' -e '/^\.\\" { whystall help --man$$/r $(BUILD)/man.part' doc/whystall.1
 
 deb: all $(COMPLETION)
 	@tools/deb.sh $(BUILD)

@@ -36,6 +36,18 @@ struct check {
 	double tolerance;
 };
 
+static void causes_say(const char *option, const char *word)
+{
+	char list[256] = "";
+	for (size_t i = 0, n = 0; i < CAUSE_WORDS && n < sizeof list; i++)
+		n += (size_t)snprintf(list + n, sizeof list - n, "%s%s",
+				      !i		    ? ""
+				      : i + 1 < CAUSE_WORDS ? ", "
+							    : " and ",
+				      cause_words[i]);
+	say("check: --%s: \"%s\" is no cause; they are %s", option, word, list);
+}
+
 /* A list of causes. 0, or -1 after having said what is wrong. */
 static int causes_read(const char *option, const char *list, unsigned *set)
 {
@@ -46,9 +58,7 @@ static int causes_read(const char *option, const char *list, unsigned *set)
 	if (near)
 		say("check: --%s: %s is no cause; did you mean %s?", option, word, near);
 	else
-		say("check: --%s: \"%s\" is no cause; they are gil, lock, cpu, gc, syscall, runqueue, fault, "
-		    "stopped and unknown",
-		    option, word);
+		causes_say(option, word);
 	return -1;
 }
 

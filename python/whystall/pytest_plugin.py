@@ -25,6 +25,8 @@ TITLE = "whystall"  # of the marker, and of what reports have of ours
 class Stall(pytest.fail.Exception):
     """What is raised in a test for its loop's sake."""
 
+    __module__ = "builtins"  # as pytest's own: reports say "Stall: ..."
+
     def __init__(self, text):
         super().__init__(text, pytrace=False)
 
@@ -170,7 +172,7 @@ class Watch:
         if place:
             near = os.path.relpath(place, str(item.config.rootdir))
             place = ": %s:%s" % (os.path.basename(place) if near.startswith("..") else near, case.get("line"))
-        return Stall("an event loop stalled for %s%s\n%s" % (failure.get("message"), place or "", failure.text.strip()))
+        return Stall("loop stalled %s%s\n%s" % (failure.get("message"), place or "", failure.text.strip()))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item, call):

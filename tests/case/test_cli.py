@@ -198,4 +198,4 @@ def test_the_schema_is_the_one_in_doc(cli):
 def test_the_man_page_has_the_commands_and_options_that_there_are(cli):
     page = (ROOT / "doc" / "whystall.1").read_text()
     part = re.search(r'^\.\\" \{ whystall help --man\n(.*?)^\.\\" \}\n', page, re.M | re.S).group(1)
-    assert part == cli("help", "--man").stdout, "put the output of whystall help --man into doc/whystall.1"
+    assert part == cli("help", "--man").stdout, "make man puts it there"

@@ -122,3 +122,12 @@ pid_t dump_arena_taker(const struct dump_arena *a, uint64_t address)
 			return (pid_t)a->proc.sem[i].taker;
 	return 0;
 }
+
+pid_t dump_arena_reader(const struct dump_arena *a, uint64_t address)
+{
+	for (int i = 0; a && i < a->slots; i++)
+		for (uint32_t k = 0; k < ARENA_HELD; k++)
+			if (address && a->slot[i].head->held[k] == address)
+				return (pid_t)a->slot[i].head->tid;
+	return 0;
+}

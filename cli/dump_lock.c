@@ -117,19 +117,22 @@ static bool mutex_try(struct dump_look *l, struct dump_wait *w, const struct fut
 	return true;
 }
 
-static bool rwlock_try(struct dump_look *l, struct dump_wait *w, const struct futex *f)
+static void rwlock_find(struct dump_look *l, struct dump_wait *w, const struct futex *f)
 {
 	static const unsigned words[] = {8, 12, 0};
+	w->kind = LOCK_RWLOCK;
 	for (size_t i = 0; i < LENGTH(words); i++) {
+		uint64_t lock = f->address - words[i];
 		int32_t writer;
-		if (mem_read(l->pid, f->address - words[i] + 24, &writer, sizeof(writer)) ||
-		    !holder_set(l, w, writer, HOW_OWNER))
+		if (mem_read(l->pid, lock + 24, &writer, sizeof(writer)))
 			continue;
-		w->address = f->address - words[i];
-		break;
+		/* its readers only the shim knows */
+		if (holder_set(l, w, writer, HOW_OWNER) ||
+		    holder_set(l, w, dump_arena_reader(l->arena, lock), HOW_TAKER)) {
+			w->address = lock;
+			return;
+		}
 	}
-	w->kind = LOCK_RWLOCK; /* its readers are not named */
-	return true;
 }
 
 /* The lock of a FILE names the holder's struct pthread. */
@@ -256,8 +259,10 @@ static void lock_find(struct dump_look *l, int thread)
 	} else if (kind == LOCK_MUTEX && mutex_try(l, w, &f, true)) {
 		return;
 	}
-	if (kind == LOCK_RWLOCK && rwlock_try(l, w, &f))
+	if (kind == LOCK_RWLOCK) {
+		rwlock_find(l, w, &f);
 		return;
+	}
 	w->kind = kind ? kind : LOCK_FUTEX;
 	if (w->kind == LOCK_SEM)
 		taker_ask(l, w, t);

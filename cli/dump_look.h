@@ -65,6 +65,8 @@ void dump_arena_free(struct dump_arena *);
 const struct arena_thread *dump_arena_thread(const struct dump_arena *, pid_t ns_tid);
 /* Since when the GIL of this condition has been held by the present holder. 0: not known. */
 uint64_t dump_arena_held(const struct dump_arena *, uint64_t freed, pid_t *ns_tid);
+/* Who reads a read-write lock: one of them, 0: nobody that is known. */
+pid_t dump_arena_reader(const struct dump_arena *, uint64_t address);
 /* Who took a semaphore last, and has not given it back: its target's tid, 0: not known. */
 pid_t dump_arena_taker(const struct dump_arena *, uint64_t address);
 

@@ -222,6 +222,83 @@ def test_under_run_the_shim_tells_since_when(binary, tmp_path, dump):
         process.wait()
 
 
+def under_run(binary, tmp_path, *command):
+    """The command under whystall run: the recorder, and the command's own pid."""
+    process = subprocess.Popen([binary, "run", "-q", "-o", tmp_path / "r", "--", *map(str, command)],
+                               stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    return process, int(open(f"/proc/{process.pid}/task/{process.pid}/children").read().split()[0])
+
+
+def test_under_run_the_shim_tells_who_took_what_names_nobody(binary, start, dump, cc, tmp_path):
+    """A semaphore, and a read-write lock that is read."""
+    program = cc("""
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+static sem_t sem;
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+static void *has(void *p) {
+	prctl(PR_SET_NAME, "has");
+	sem_wait(&sem); pthread_rwlock_rdlock(&lock);
+	puts("up"); fflush(stdout); pause(); return p;
+}
+static void *sem_waits(void *p) { prctl(PR_SET_NAME, "sem"); sem_wait(&sem); return p; }
+static void *writes(void *p) { prctl(PR_SET_NAME, "writer"); pthread_rwlock_wrlock(&lock); return p; }
+int main(void) {
+	pthread_t t[3];
+	sem_init(&sem, 0, 1);
+	pthread_create(&t[0], 0, has, 0);
+	sleep(1);
+	pthread_create(&t[1], 0, sem_waits, 0);
+	pthread_create(&t[2], 0, writes, 0);
+	pause();
+}
+""", "-pthread", "-g")
+    process, child = under_run(binary, tmp_path, program)
+
+    def held(d):
+        return all(d.named.get(n, {}).get("wait") and d.named[n]["wait"]["holder"] for n in ("sem", "writer"))
+
+    try:
+        named = until(dump, child, held).named
+        for name, kind in (("sem", "sem"), ("writer", "rwlock")):
+            wait = named[name]["wait"]
+            assert wait["lock"]["kind"] == kind
+            assert (wait["holder"]["thread"], wait["holder"]["known_by"]) == ("has", "taker")
+        # without the shim nobody can know
+        app = start([program])
+        named = until(dump, app.pid, lambda d: all(d.named.get(n, {}).get("wait") for n in ("sem", "writer"))).named
+        assert named["sem"]["wait"]["holder"] is None and named["writer"]["wait"]["holder"] is None
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_pool_that_waits_in_one_place_is_told_once(start, text, dump, tmp_path, binary):
+    app = start("""
+import queue, threading
+jobs = queue.Queue()
+def work():
+    jobs.get()
+for i in range(9):
+    threading.Thread(target=work, name=f"worker-{i}", daemon=True).start()
+print("up", flush=True)
+threading.Event().wait()
+""")
+    until(dump, app.pid, lambda d: sum(t["wait"] is not None and t["wait"]["for"] == "work" for t in d["threads"]) == 9)
+    said = text(app.pid)
+    assert said.count("for work: Queue.get") == 1 and re.search(r"and 8 more like it: worker-\d \(\d+\), ", said)
+    whole = text(app.pid, "--full")
+    assert whole.count("for work: Queue.get") == 9 and "like it" not in whole and "_bootstrap_inner" in whole
+    assert dump(app.pid, "--no-native")["threads"][0]["stack"][0]["kind"] == "python"
+    done = subprocess.run([binary, "dump", "-o", tmp_path / "out", str(app.pid)], stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (0, b"") and "Queue.get" in (tmp_path / "out").read_text()
+
+
 # --- deadlocks ---
 
 @pytest.mark.parametrize("how, kind", [("mutex", "mutex"), ("rwlock", "rwlock"), ("timed", "mutex")])

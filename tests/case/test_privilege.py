@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import BINARY
+from conftest import BINARY, PROGRAMS
 
 SLEEP = "import ctypes, sys, time\nif 'dark' in sys.argv: ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nprint('up', flush=True)\n" \
         "time.sleep(1000)\n"
@@ -213,6 +213,20 @@ def test_a_container_with_the_capabilities_that_doctor_names(ordinary_user):
 
     found, _ = doctor(bare, ordinary_user.binary)
     assert found["attach"]["state"] == "no"
+
+
+def test_doctor_where_a_filter_forbids_bpf_and_perf_events(cc):
+    """As a container's seccomp profile does, to root too."""
+    deny = cc(PROGRAMS / "deny.c")
+    BPF, PERF_EVENT_OPEN = 321, 298
+
+    def filtered(command, **more):
+        return root([deny, f"{BPF},{PERF_EVENT_OPEN}", *command], **more)
+
+    found, _ = doctor(filtered, str(BINARY))
+    assert found["attach"]["state"] == "no" and "seccomp" in found["attach"]["said"]
+    assert found["stacks"]["state"] == "partly" and "perf_event_open" in found["stacks"]["said"]
+    assert found["run"]["state"] == "ok"
 
 
 def test_doctor_of_a_process(ordinary_user, up):

@@ -75,14 +75,19 @@ void follow_ticks(struct store_follow *f, uint32_t loop, uint64_t second, uint32
 /* What was read before and may have changed since is forgotten. */
 static void follow_begin(struct store_follow *f)
 {
-	struct observations *o = &f->seen;
+	struct observations kept = {.frames = f->seen.frames,
+				    .stack_frames = f->seen.stack_frames,
+				    .stack_begin = f->seen.stack_begin,
+				    .stack_cut = f->seen.stack_cut};
 
-	free((void *)o->capture.notes);
-	memset(&o->capture, 0, sizeof(o->capture));
-	o->processes.n = o->threads.n = o->loops.n = o->locks.n = 0;
-	o->marks.n = o->stalls.n = o->waits.n = o->holds.n = o->samples.n = 0;
-	f->frames = (uint32_t)o->frames.n;
-	f->stacks = (uint32_t)o->stack_cut.n;
+	memset(&f->seen.frames, 0, sizeof(f->seen.frames));
+	memset(&f->seen.stack_frames, 0, sizeof(f->seen.stack_frames));
+	memset(&f->seen.stack_begin, 0, sizeof(f->seen.stack_begin));
+	memset(&f->seen.stack_cut, 0, sizeof(f->seen.stack_cut));
+	observations_free(&f->seen);
+	f->seen = kept;
+	f->frames = (uint32_t)kept.frames.n;
+	f->stacks = (uint32_t)kept.stack_cut.n;
 	for (size_t i = 0; i < f->ticks.n; i++)
 		if (f->ticks.at[i].second == f->second)
 			memset(f->ticks.at[i].latest, 0, sizeof(f->ticks.at[i].latest));

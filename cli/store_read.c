@@ -179,8 +179,7 @@ static bool references_hold(struct load *l, const struct table *t, char *row)
 
 bool stall_under_way(const struct observations *o, const struct obs_stall *s)
 {
-	ssize_t loop = ID_FIND(o->loops, s->loop),
-		thread = loop < 0 ? -1 : ID_FIND(o->threads, o->loops.at[loop].thread),
+	ssize_t thread = ID_FIND(o->threads, s->thread),
 		process = thread < 0 ? -1 : ID_FIND(o->processes, o->threads.at[thread].process);
 
 	return s->ongoing && !s->outside && !o->capture.complete && process >= 0 &&

@@ -21,7 +21,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 PYTHON = "/usr/bin/python3"
-REPORTS = ("text", "json", "markdown")
+REPORTS = ("text", "json", "markdown", "html", "junit")
 EXPORTS = ("perfetto", "speedscope", "folded", "openmetrics", "jsonl")
 ENVIRONMENT = dict(os.environ, PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
 rng = random.Random(1)

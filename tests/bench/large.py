@@ -51,7 +51,7 @@ def actors(db, start, end):
 def stall(rows, rng, i, at):
     until, worker = at + rng.randint(21, 60) * MS, rng.randint(2, WORKERS + 1)
     lock = (1, 1, 2, None)[i % 4]
-    rows["stall"].append(dict(id=i, loop=1, start_ns=at, end_ns=until, ongoing=0, began_before=0, outside=0,
+    rows["stall"].append(dict(id=i, loop=1, thread=1, start_ns=at, end_ns=until, ongoing=0, began_before=0, outside=0,
                               ready_after=i % 7, lost=0, cpu_ns=MS, delay_ns=0))
     rows["wait"].append(dict(stall=i, n=0, what="lock" if lock else "call", start_ns=at + MS, end_ns=until - MS,
                              lock=lock, owner=worker if lock else None, self_owned=0,
@@ -74,7 +74,7 @@ def fill(db, count, rng):
     frames(db, rng)
     actors(db, start, end)
     rows = {"stall": [], "wait": [], "hold": [], "sample": []}
-    rows_of(db, "loop", dict(id=1, thread=1, wait="epoll_wait", ticks=count * 10, tick_ns=count * 50 * MS, suppressed=0,
+    rows_of(db, "loop", dict(id=1, thread=1, threads=1, wait="epoll_wait", ticks=count * 10, tick_ns=count * 50 * MS, suppressed=0,
                              tick_max_ns=60 * MS, wait_ns=count * 50 * MS, first_ns=start, last_ns=end))
     rows_of(db, "ticks", *(dict(loop=1, second=s, from_us=us, count=c) for s in range(count // 10)
                            for us, c in ((100, 90), (40960, 10))))

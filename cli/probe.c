@@ -184,11 +184,12 @@ static int tables_open(struct probe *p)
 	p->variables = table_map(o, ".bss", 4096);
 	if (!p->threads || !p->procs || !p->loops || !p->variables)
 		return errno ? -errno : -ENOMEM;
-	static const char *const names[] = {"wanted_pid",    "events_lost",  "threads_refused",
-					    "procs_refused", "threads_high", "procs_high"};
+	static const char *const names[] = {"wanted_pid",   "events_lost", "threads_refused", "procs_refused",
+					    "threads_high", "procs_high",  "hooked_calls",    "hooks_on"};
 	void **const into[] = {(void **)&p->wanted_pid,	     (void **)&p->events_lost,
 			       (void **)&p->threads_refused, (void **)&p->procs_refused,
-			       (void **)&p->threads_high,    (void **)&p->procs_high};
+			       (void **)&p->threads_high,    (void **)&p->procs_high,
+			       (void **)&p->hooked_calls,    (void **)&p->hooks_on};
 	for (size_t i = 0; i < LENGTH(names); i++) {
 		int offset = variable_offset(o, ".bss", names[i]);
 		if (offset < 0)
@@ -209,6 +210,8 @@ static int programs_attach(struct probe *p)
 	struct bpf_program *program;
 	bpf_object__for_each_program(program, p->object)
 	{
+		if (!strcmp(bpf_program__name(program), "hooked")) /* probe_hooks.c */
+			continue;
 		struct bpf_link *link = bpf_program__attach(program);
 		if (!link)
 			return -errno;
@@ -266,6 +269,7 @@ void probe_close(struct probe *p)
 	if (!p)
 		return;
 	ring_buffer__free(p->ring);
+	probe_unhook(p);
 	for (int i = 0; i < p->link_count; i++)
 		bpf_link__destroy(p->links[i]);
 	if (p->threads)

@@ -39,6 +39,16 @@ void probe_locks(struct probe *, uint32_t proc, const struct probe_lock *locks, 
 		 const struct probe_frames_layout *);
 /* The thread in entry `thread` runs a loop whose tick was under way when it was taken up. */
 void probe_before(struct probe *, uint32_t thread);
+/* --- probe_hooks.c: uprobes on the C library's lock functions, for holds that nobody waited for --- */
+
+/* Hooks one process. Returns how many functions, or -errno, and `why` a sentence. */
+int probe_hook_process(struct probe *, pid_t pid, char *why, size_t why_size);
+/* More than `limit` calls a second since the last asking? Then they have been taken out, and *rate says how
+ * many it were. */
+bool probe_hooks_over(struct probe *, uint64_t limit, uint64_t *rate);
+bool probe_hooked(const struct probe *); /* are there any now? */
+void probe_unhook(struct probe *);
+
 /* Events and entries that there was no room for. */
 struct probe_losses {
 	uint64_t events, threads, procs;

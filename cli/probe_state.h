@@ -9,6 +9,7 @@
 #include <bpf/libbpf.h>
 
 #include "probe.h"
+#include "util.h"
 
 struct probe {
 	struct bpf_object *object;
@@ -20,9 +21,13 @@ struct probe {
 	struct probe_proc *procs;
 	struct probe_loop *loops;
 	char *variables; /* its .bss, with: */
-	uint32_t *wanted_pid, *threads_high, *procs_high;
+	uint32_t *wanted_pid, *threads_high, *procs_high, *hooks_on;
+	uint64_t *hooked_calls;
 	uint64_t *events_lost, *threads_refused, *procs_refused;
 	int free_threads, free_procs, free_loops; /* maps */
+
+	VEC(struct bpf_link *) hooks;  /* uprobes */
+	uint64_t hooks_seen, hooks_at; /* calls when they were last counted, and when that was */
 
 	/* the pump */
 	struct arena *arena;

@@ -59,6 +59,11 @@ struct watch *watch_start(struct arena *arena, struct writer *writer, const stru
 	return w;
 }
 
+void watch_remark(struct watch *w, const char *sentence)
+{
+	watch_note(w, sentence);
+}
+
 uint64_t watch_poll(struct watch *w)
 {
 	uint32_t wanted = LOAD(w->arena->sync_wanted);

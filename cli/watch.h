@@ -41,6 +41,8 @@ void watch_command(struct watch *, pid_t, char *const argv[], enum refusal why);
  */
 void watch_holder_seen(struct watch *, uint32_t loop, uint32_t holder, uint64_t time,
 		       const struct probe_holder *);
+/* A sentence for the summary's end, about what is missing and why. */
+void watch_remark(struct watch *, const char *sentence);
 /* One look at everything. Returns how many ns later the next one is due. */
 uint64_t watch_poll(struct watch *);
 /* The command was stopped, or goes on: its parent knows when. */

@@ -237,14 +237,16 @@ static void thread_close(struct watch *w, struct watch_thread *t)
 }
 
 /* The interpreter's lock figures and the CPU time of a thread, as far as they can be read now. */
-static int thread_totals(struct watch_thread *t)
+static int thread_totals(struct watch *w, struct watch_thread *t)
 {
 	struct arena_thread *slot = t->slot;
 	int64_t cpu, delay;
 	int result = schedstat_read(t, &cpu, &delay);
 	if (!result)
 		t->seen.cpu_ns = cpu;
-	t->seen.gil_known = !t->proc->slot->lock[0].freed ? 0 : t->proc->seen.backend == BACKEND_EBPF ? 2 : 1;
+	t->seen.gil_known = !t->proc->slot->lock[0].freed					       ? 0
+			    : t->proc->seen.backend == BACKEND_EBPF && !probe_hooked(w->options.probe) ? 2
+												       : 1;
 	t->seen.gil_holds = LOAD(slot->lock_holds);
 	t->seen.gil_held_ns = LOAD(slot->lock_held_ns);
 	t->seen.gil_longest_ns = LOAD(slot->lock_longest_ns);
@@ -274,7 +276,7 @@ static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, b
 	if (t->loop)
 		watch_loop_cut(w, t, when, cut);
 	if (ours)
-		thread_totals(t);
+		thread_totals(w, t);
 	t->live = false;
 	t->seen.end_ns = when > t->seen.start_ns ? when : t->seen.start_ns; /* it began after this look did */
 	writer_put_thread(w->writer, &t->seen);
@@ -588,7 +590,7 @@ void watch_totals(struct watch *w)
 		if (!t->live)
 			continue;
 		struct obs_thread before = t->seen;
-		int gone = thread_totals(t);
+		int gone = thread_totals(w, t);
 		if ((gone == -ESRCH || gone == -ENOENT) &&
 		    !t->loop) { /* cancelled: the shim did not see it end */
 			thread_end(w, t, w->now, false);

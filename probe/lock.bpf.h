@@ -209,50 +209,91 @@ OUTLINE void wait_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 	wanted_add(p, object, t->wait_start);
 }
 
-/* A wake: whoever issues it lets the lock go (or, for an interpreter's lock's other condition, has taken it).
- */
-OUTLINE void wake_enter(struct probe_thread *t, uint32_t index, struct probe_proc *p, uint64_t address,
-			uint64_t now)
+/* --- holds that uprobes see (hooks.bpf.h) --- */
+
+INLINE void held_add(struct probe_thread *t, uint64_t object, uint64_t now)
 {
-	uint32_t lock = lock_find(p, address);
-	uint64_t object = address;
-	bool taken = false;
-	if (lock) {
-		struct probe_lock *l = &p->lock[(lock - 1) & (PROBE_LOCKS - 1)];
-		taken = address - l->taken - COND_SIGNALS < COND_BYTES - COND_SIGNALS;
-		if (!taken && address - l->freed - COND_SIGNALS >= COND_BYTES - COND_SIGNALS)
-			return; /* its mutex, or a waiter that leaves */
-		object = l->freed;
-		wait_settle(t, index, now);
-		if (!taken) {
-			uint64_t held = t->gil_since && t->gil_since < now ? now - t->gil_since : 0;
-			t->lock_holds++;
-			t->lock_held_ns += held;
-			if (held > t->lock_longest_ns)
-				t->lock_longest_ns = held;
+	uint32_t i = t->held_next++ & (PROBE_HELD - 1);
+	t->held[i].object = object;
+	t->held[i].since = now;
+}
+
+INLINE void held_drop(struct probe_thread *t, uint64_t object)
+{
+	t->freed = object;
+	t->freed_since = 0;
+	for (int i = 0; i < PROBE_HELD; i++)
+		if (t->held[i].object == object) {
+			t->freed_since = t->held[i].since;
+			t->held[i].object = 0;
 		}
+}
+
+/* A wait within the lock's function is over: it is had from now on. */
+INLINE void held_begin(struct probe_thread *t, uint64_t object, uint64_t now)
+{
+	for (int i = 0; i < PROBE_HELD; i++)
+		if (t->held[i].object == object)
+			t->held[i].since = now;
+}
+
+/* Somebody lets a lock go or, for an interpreter's lock's other condition, has taken it. */
+struct release {
+	uint64_t object, now;
+	uint32_t lock; /* interpreter's lock + 1 */
+	uint32_t taken;
+};
+
+OUTLINE void released_put(struct probe_thread *t, uint32_t index, struct probe_proc *p, struct release *r)
+{
+	uint64_t held = t->gil_since && t->gil_since < r->now ? r->now - t->gil_since : 0;
+	struct probe_wanted *w = wanted_find(p, r->object);
+	if (r->lock && !r->taken) {
+		t->lock_holds++;
+		t->lock_held_ns += held;
+		if (held > t->lock_longest_ns)
+			t->lock_longest_ns = held;
 	}
-	struct probe_wanted *w = wanted_find(p, object);
-	if (w && (w->waiters || lock)) {
-		uint64_t start = lock && !taken ? t->gil_since : 0;
+	if (w && (w->waiters || r->lock)) {
+		uint64_t start = r->lock && !r->taken ? t->gil_since : 0;
+		if (!r->lock && t->freed == r->object)
+			start = t->freed_since;
 		if (!start && w->released > w->since)
 			start = w->released;
-		if (!taken)
-			w->released = now;
+		if (!r->taken)
+			w->released = r->now;
 		struct probe_event *out = event_begin(t, index);
 		if (!out)
 			return;
 		out->kind = PROBE_WAKE;
-		out->e.time = now;
+		out->e.time = r->now;
 		out->e.start = start;
-		out->e.object = object;
-		out->e.arg = taken;
+		out->e.object = r->object;
+		out->e.arg = r->taken;
 		out->e.kind = 0;
 		out->e.hook = (uint16_t)t->call;
 		bpf_ringbuf_submit(out, BPF_RB_NO_WAKEUP);
 	}
-	if (lock)
-		t->gil_since = taken ? now : 0;
+	if (r->lock)
+		t->gil_since = r->taken ? r->now : 0;
+}
+
+/* A wake: whoever issues it lets the lock go. */
+OUTLINE void wake_enter(struct probe_thread *t, uint32_t index, struct probe_proc *p, uint64_t address,
+			uint64_t now)
+{
+	struct release r = {.object = address, .now = now, .lock = lock_find(p, address)};
+	if (r.lock) {
+		struct probe_lock *l = &p->lock[(r.lock - 1) & (PROBE_LOCKS - 1)];
+		r.taken = address - l->taken - COND_SIGNALS < COND_BYTES - COND_SIGNALS;
+		if (!r.taken && address - l->freed - COND_SIGNALS >= COND_BYTES - COND_SIGNALS)
+			return; /* its mutex, or a waiter that leaves */
+		if (hooks_on)
+			return; /* known already: the function was entered */
+		r.object = l->freed;
+		wait_settle(t, index, now);
+	}
+	released_put(t, index, p, &r);
 }
 
 OUTLINE void futex_enter(struct probe_thread *t, uint32_t index, struct probe_proc *p, struct pt_regs *regs,
@@ -283,6 +324,8 @@ OUTLINE void futex_exit(struct probe_thread *t, uint32_t index, struct probe_pro
 	t->waiting = PROBE_WAITED;
 	t->wait_end = now;
 	t->wait_off_ns = t->off_ns;
+	if (hooks_on)
+		held_begin(t, t->wait_object, now);
 	if (followed(t)) {
 		now_set(t, NOW_RUNNING, 0, now, 0, 0);
 		wanted_drop(p, t->wait_object);

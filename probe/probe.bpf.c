@@ -8,6 +8,7 @@
 
 #include "loop.bpf.h"
 #include "lock.bpf.h"
+#include "hooks.bpf.h"
 #include "life.bpf.h"
 
 char probe_license[] SEC("license") = "Dual MIT/GPL";

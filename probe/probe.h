@@ -18,6 +18,7 @@
 #define PROBE_SYSCALLS 512u
 #define PROBE_LOCKS 4	 /* interpreter locks of a process */
 #define PROBE_WANTED 4	 /* locks of a process that loops wait for at once */
+#define PROBE_HELD 8	 /* locks that a thread has, see hooks.bpf.h */
 #define PROBE_FRAMES 24u /* of the holder, taken where a wait begins */
 
 /* How a system call matters, by its number: filled from record/hooks.def. */
@@ -36,6 +37,9 @@ enum probe_class {
 	PROBE_EXIT,
 	PROBE_RESTART,
 };
+
+/* What a uprobe's function does: its cookie. */
+enum probe_hook_kind { PROBE_HOOK_TAKE = 1, PROBE_HOOK_FREE, PROBE_HOOK_SIGNAL };
 
 /* arena_event.hook has a system call's number here: cli/probe_pump.c turns it into a hook. */
 
@@ -151,7 +155,12 @@ struct probe_thread {
 	uint32_t off_how;    /* enum probe_off */
 	uint32_t wait_nr;
 	uint64_t gil_since;
-	uint64_t before;	      /* set by user space: it runs a loop, whose tick was under way then */
+	uint64_t before; /* set by user space: it runs a loop, whose tick was under way then */
+	struct {
+		uint64_t object, since;
+	} held[PROBE_HELD];	     /* by uprobes only */
+	uint64_t freed, freed_since; /* what it let go last, and since when it had had it */
+	uint32_t held_next, spare3;
 	uint64_t off_ns, wait_off_ns; /* all time without a CPU; the same when the latest wait ended */
 	uint64_t on;		      /* got the CPU */
 };

@@ -76,6 +76,8 @@ const volatile bool follow = true;     /* children too */
 uint32_t wanted_pid;  /* the process to take up, in whystall's namespace */
 uint64_t events_lost; /* no room in the ring */
 uint64_t threads_refused, procs_refused;
+uint64_t hooked_calls;		   /* of functions with uprobes */
+uint32_t hooks_on;		   /* there are such */
 uint32_t threads_high, procs_high; /* entries used so far: user space looks no further */
 
 INLINE struct probe_thread *thread_at(uint32_t i)

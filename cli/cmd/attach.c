@@ -34,7 +34,9 @@
 static struct recording recording = {.options = {.threshold_ns = 20000000, .native = true, .children = true}};
 static uint64_t duration_ns;
 static long rate = 200, ready_fd = -1;
-static const char *backend;
+static long hooks_limit = 20000; /* calls a second */
+static const char *backend, *hooks;
+static const char *const hook_sets[] = {"pthread", NULL};
 static const char *const backends[] = {"auto", "preload", "ebpf", NULL};
 static bool threshold_given, rate_given;
 
@@ -69,6 +71,10 @@ static int usage_check(int argc, char **argv)
 			twice = twice || targets[k].pid == pid;
 		if (!twice)
 			targets[target_count++] = (struct target){.pid = (pid_t)pid, .fd = -1};
+	}
+	if (hooks_limit < 1) {
+		say("attach: --hooks-limit wants 1 or more");
+		return EXIT_USAGE;
 	}
 	return recording_check("attach", threshold_given ? &recording.options.threshold_ns : NULL,
 			       rate_given ? &rate : NULL);
@@ -175,6 +181,35 @@ static int tree_take(struct probe *probe, pid_t pid)
 	return threads;
 }
 
+/* --hooks: what it costs is said, and that it is over. */
+static void hooks_start(struct probe *probe)
+{
+	char why[512];
+	for (int i = 0; i < target_count && hooks; i++) {
+		int n = probe_hook_process(probe, targets[i].pid, why, sizeof why);
+		if (n < 0)
+			say("%s; it is recorded without hooks", why);
+		else if (verbosity >= 0)
+			say("%d functions of %d have uprobes: each call of one takes some 10 us more; above "
+			    "%ld "
+			    "calls a second they are taken out (--hooks-limit)",
+			    n, (int)targets[i].pid, hooks_limit);
+	}
+}
+
+static void hooks_check(struct recording *r)
+{
+	char note[160];
+	uint64_t rate_seen;
+	if (!probe_hooks_over(r->options.probe, (uint64_t)hooks_limit, &rate_seen))
+		return;
+	snprintf(note, sizeof note,
+		 "--hooks pthread ended early: its functions were called %llu times a second, the limit is "
+		 "%ld.",
+		 (unsigned long long)rate_seen, hooks_limit);
+	watch_remark(r->watch, note);
+}
+
 static void attach_wait(int signals)
 {
 	struct recording *r = &recording;
@@ -184,6 +219,7 @@ static void attach_wait(int signals)
 		uint64_t due = watch_poll(r->watch), now = now_ns();
 		if (now >= end || !targets_live())
 			break;
+		hooks_check(r);
 		if (due > end - now)
 			due = end - now;
 		struct timespec timeout = {.tv_sec = (time_t)(due / NS), .tv_nsec = (long)(due % NS)};
@@ -273,7 +309,8 @@ static int attach_run(int argc, char **argv)
 		return result;
 	struct shim_record record;
 	bool wanted = backend && !strcmp(backend, "preload");
-	if ((wanted || !backend || !strcmp(backend, "auto")) && !shim_find(&record, why, sizeof why))
+	if ((wanted || (!hooks && (!backend || !strcmp(backend, "auto")))) &&
+	    !shim_find(&record, why, sizeof why))
 		return shim_follow(&record);
 	if (wanted) {
 		say("cannot read the shim in process %d: %s", (int)targets[0].pid, why);
@@ -302,6 +339,7 @@ static int attach_run(int argc, char **argv)
 			say("process %d could not be taken up", (int)targets[i].pid);
 	prctl(PR_SET_TIMERSLACK, 1);
 	watch_poll(r->watch);
+	hooks_start(r->options.probe);
 	ready_say();
 	attach_wait(signals);
 	recording_stop(r);
@@ -338,6 +376,11 @@ static const struct option_row attach_options[] = {
 	 "metrics for Prometheus while it runs, at http://ADDR:PORT/metrics (default ADDR 127.0.0.1; port 0: "
 	 "any)",
 	 OPT_STRING, &recording.listen, NULL, false, NULL},
+	{0, "hooks", "SET",
+	 "pthread: uprobes on the lock functions, for holds that nobody waited for; each call costs 10 us",
+	 OPT_CHOICE, &hooks, hook_sets, false, NULL},
+	{0, "hooks-limit", "N", "take them out above N calls a second (default 20000)", OPT_NUMBER,
+	 &hooks_limit, NULL, false, NULL},
 	{0, "backend", "HOW", "auto: what whystall run records already is read, else eBPF; or preload, ebpf",
 	 OPT_CHOICE, &backend, backends, false, NULL},
 	{0, "ready-fd", "N", "write a byte to this descriptor once recording has begun", OPT_NUMBER,

@@ -496,3 +496,42 @@ def test_it_ends_while_it_is_attached_to(binary, start):
         done = subprocess.run([binary, "attach", "-q", "-o", "/dev/null", str(program.pid)], capture_output=True, text=True,
                               timeout=20)
         assert done.returncode in (0, 3, 125), done.stderr
+
+
+def test_hooks_see_every_hold(attach, start, report):
+    program = start(SICK, 2)
+    watcher = attach(program.pid, options=["--hooks", "pthread"])
+    _, err = ended(watcher)
+    assert "functions of" in err and "--hooks-limit" in err
+    process, loop = loop_of(report(watcher.record), program.pid)
+    assert culprits(loop) == {("syscall", "nap"), ("gil", "hold")}
+    assert not any(t["gil"]["contended_only"] for t in process["threads"])
+    holds = [h for s in process["stalls"] for g in s["segments"] if g["cause"] == "gil" for h in g["holders"]]
+    assert any(h["longest_hold_s"] == pytest.approx(0.25, abs=0.05) and not h["at_least"] for h in holds)
+
+
+@pytest.mark.parametrize("how", ("plain", "static"))
+def test_hooks_know_since_when_a_mutex_was_held(attach, start, report, cc, how):
+    process = start([cc(LOOP, "-pthread", *(["-static"] if how == "static" else []))], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    watcher = attach(process.pid, options=["-d", "1500ms", "--hooks", "pthread"])
+    ended(watcher)
+    seen, loop = loop_of(report(watcher.record), process.pid)
+    holders = [h for s in seen["stalls"] for g in s["segments"] for h in g["holders"] if g["cause"] == "lock"]
+    known = [h for h in holders if not h["at_least"]]
+    assert len(known) >= 3
+    assert all(0.059 < h["longest_hold_s"] for h in known)
+
+
+def test_hooks_take_themselves_out(attach, start, report):
+    program = start("""
+        import threading, time
+        lock, until = threading.Lock(), time.monotonic() + 4
+        while time.monotonic() < until:
+            with lock:
+                pass
+    """)
+    watcher = attach(program.pid, options=["--hooks", "pthread", "--hooks-limit", "1000", "-d", "2s"])
+    _, err = ended(watcher)
+    assert "--hooks pthread ended early" in err and "1000" in err
+    assert program.wait(20) == 0

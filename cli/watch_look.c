@@ -17,6 +17,7 @@
 #define PERF_OPEN_MAX 6u
 #define PERF_HZ 400u
 #define PERF_FRESH_NS 12000000ull /* a native sample this old goes with the frames read now */
+#define PERF_STARVED_NS 100000000ull
 #define PROVISIONAL_MAX 2048u
 #define BASE_AWAY_NS 500000u
 #define WAITERS_MAX 8u /* looked at per look */
@@ -75,14 +76,16 @@ static void perf_start(struct watch *w, struct watch_thread *t)
 	t->perf_used = w->now;
 }
 
-/* A copy: two loops may be stalled by the same thread. */
+/* A copy: two loops may be stalled by the same thread. A runtime's frames that are read now go with a fresh
+ * one only; without them an older one tells where the thread was then, and mostly is: it had no CPU since. */
 static struct native_sample *perf_fresh(struct watch *w, struct watch_thread *t)
 {
 	uint64_t lost = 0;
 	if (!t->perf)
 		return NULL;
 	perf_sampler_drain(t->perf, perf_take, t, &lost);
-	if (!t->perf_latest || !t->perf_latest->time || t->perf_latest->time + PERF_FRESH_NS < w->now)
+	uint64_t oldest = t->proc->interp ? PERF_FRESH_NS : PERF_STARVED_NS;
+	if (!t->perf_latest || !t->perf_latest->time || t->perf_latest->time + oldest < w->now)
 		return NULL;
 	struct native_sample *s = xcalloc(1, sizeof *s);
 	*s = *t->perf_latest;
@@ -174,6 +177,8 @@ struct raw_sample watch_look_read(struct watch *w, struct watch_thread *t, bool 
 		free(native);
 		native = perf_fresh(w, t);
 		perf_start(w, t);
+		if (native && native->time + PERF_FRESH_NS < raw.seen.time_ns)
+			raw.seen.time_ns = native->time;
 	}
 	watch_gc_look(t, &raw.seen);
 	if (native && !p->box)

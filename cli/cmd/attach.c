@@ -22,7 +22,6 @@
 #include "../privilege.h"
 #include "../probe.h"
 #include "../proc.h"
-#include "../listen.h"
 #include "../recording.h"
 #include "../report.h"
 #include "../shim_record.h"
@@ -305,7 +304,7 @@ static int attach_run(int argc, char **argv)
 	int result = usage_check(argc, argv);
 	for (int i = 0; i < target_count && !result; i++)
 		result = target_open(&targets[i]);
-	if (result || (result = report_writable(r->report)) || (result = recording_listen(r, "attach")))
+	if (result || (result = report_writable(r->report)))
 		return result;
 	struct shim_record record;
 	bool wanted = backend && !strcmp(backend, "preload");
@@ -345,7 +344,6 @@ static int attach_run(int argc, char **argv)
 	recording_stop(r);
 	listener_stop(r->listener);
 	probe_close(r->options.probe);
-	listener_stop(r->listener);
 	if (r->silent)
 		result = report_record(
 			&(struct report){.record = r->record, .format = r->format, .stream = stdout});
@@ -385,10 +383,6 @@ static const struct option_row attach_options[] = {
 	 OPT_CHOICE, &backend, backends, false, NULL},
 	{0, "ready-fd", "N", "write a byte to this descriptor once recording has begun", OPT_NUMBER,
 	 &ready_fd, NULL, false, NULL},
-	{0, "listen", "[ADDR:]PORT",
-	 "metrics for Prometheus meanwhile, at http://ADDR:PORT/metrics (default ADDR 127.0.0.1; port 0: "
-	 "any)",
-	 OPT_STRING, &recording.listen, NULL, false, NULL},
 	{0, "color", "WHEN", "colours and block characters (default auto, on a terminal that takes them)",
 	 OPT_CHOICE, &recording.colour, report_colours, false, NULL},
 	{0},

@@ -217,5 +217,7 @@ int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t ad
 		     struct interp_waited *out);
 /* python_with.c */
 int python_lock_within(struct interp *py, uint64_t lock, struct interp_thread *out, struct frame *taken);
+/* The only thread that is in `with semaphore:`. */
+int python_semaphore_within(struct interp *py, uint64_t semaphore, struct interp_thread *out);
 
 #endif

@@ -248,6 +248,12 @@ static void owner_read(struct hunt *h)
 		owner_set(h, ident);
 }
 
+/* threading.Semaphore, which waits for a condition of its own. */
+static bool is_semaphore(struct hunt *h)
+{
+	return class_is(h, h->object, "Semaphore") || class_is(h, h->object, "BoundedSemaphore");
+}
+
 /* The lock that guards the table of the import locks is in no object. */
 static bool is_import_lock(const struct frame *frame)
 {
@@ -322,6 +328,8 @@ int python_lock_look(struct interp *py, struct interp_thread waiter, uint64_t ad
 	out->object = h.lock;
 	owner_read(&h);
 	hunt_frames(&h, &stack, frame, n);
+	if (out->nobody && is_semaphore(&h) && !python_semaphore_within(py, h.object, &out->owner))
+		out->nobody = false; /* it works as a lock */
 	if (h.whole[0] || out->ends)
 		snprintf(out->name, sizeof(out->name), "%s", h.whole);
 	else if (h.rank)

@@ -156,14 +156,32 @@ static bool is_exit(struct interp *py, uint64_t definition_at)
 	       !mem_string(py->pid, name, text, sizeof(text)) && !strcmp(text, "__exit__");
 }
 
+/* The same of a function in Python. */
+static bool is_exit_function(struct interp *py, uint64_t function)
+{
+	uint64_t name;
+	char text[128];
+	if (python_check(py, function, py->at.function) ||
+	    python_pointer(py, function + (uint64_t)py->layout.function_qualname, &name) ||
+	    python_string(py, name, text, sizeof(text)))
+		return false;
+	size_t n = strlen(text), end = strlen(".__exit__");
+	return n > end && !strcmp(text + n - end, ".__exit__");
+}
+
 /* Is `value` the __exit__ of the lock, or the lock after that? */
 static bool keeps(struct interp *py, uint64_t value, uint64_t before, uint64_t lock)
 {
 	const struct python_layout *l = &py->layout;
-	uint64_t self;
+	uint64_t self, function;
 	if (value == lock && before && py->at.method_descriptor)
-		return !python_check(py, before, py->at.method_descriptor) &&
-		       is_exit(py, before + (uint64_t)l->descriptor_method);
+		return (!python_check(py, before, py->at.method_descriptor) &&
+			is_exit(py, before + (uint64_t)l->descriptor_method)) ||
+		       is_exit_function(py, before);
+	if (value && !python_check(py, value, py->at.method)) /* im_self comes after im_func */
+		return !python_pointer(py, value + (uint64_t)l->method_function, &function) &&
+		       !python_pointer(py, value + (uint64_t)l->method_function + 8, &self) && self == lock &&
+		       is_exit_function(py, function);
 	return value && py->at.cfunction && !python_check(py, value, py->at.cfunction) &&
 	       !python_pointer(py, value + (uint64_t)l->cfunction_self, &self) && self == lock &&
 	       is_exit(py, value + (uint64_t)l->cfunction_method);
@@ -245,7 +263,9 @@ static bool is_condition(const struct frame *f)
 	return !strcmp(f->module ? f->module : "", "threading") && !strcmp(dot ? dot + 1 : function, "wait");
 }
 
-int python_lock_within(struct interp *py, uint64_t lock, struct interp_thread *out, struct frame *taken)
+/* `passes`: who waits for a condition has it all the same. */
+static int within(struct interp *py, uint64_t lock, bool passes, struct interp_thread *out,
+		  struct frame *taken)
 {
 	static struct stack stack; /* large; one thread looks */
 	struct python_frame frame[FRAMES_MAX];
@@ -258,7 +278,7 @@ int python_lock_within(struct interp *py, uint64_t lock, struct interp_thread *o
 					      py->layout.tstate_thread_id)};
 		int n = python_stack(py, thread, &stack) ? 0 : python_frames(py, frame, FRAMES_MAX);
 		long start;
-		for (int k = 0; k < n && k < stack.n && !is_condition(&stack.at[k]); k++) {
+		for (int k = 0; k < n && k < stack.n && (passes || !is_condition(&stack.at[k])); k++) {
 			if (frame_within(py, &frame[k], lock, &start))
 				continue;
 			if (found++)
@@ -273,4 +293,15 @@ int python_lock_within(struct interp *py, uint64_t lock, struct interp_thread *o
 		}
 	}
 	return found ? 0 : e ? e : -ENOENT;
+}
+
+int python_lock_within(struct interp *py, uint64_t lock, struct interp_thread *out, struct frame *taken)
+{
+	return within(py, lock, false, out, taken);
+}
+
+int python_semaphore_within(struct interp *py, uint64_t semaphore, struct interp_thread *out)
+{
+	struct frame taken;
+	return within(py, semaphore, true, out, &taken);
 }

@@ -156,6 +156,14 @@ def held_condition():
         pass
 
 
+def held_semaphore():
+    """As a lock: whoever is inside its statement has it."""
+    one = threading.BoundedSemaphore(1)
+    holder(one)
+    with one:
+        pass
+
+
 def held_handler(handler, log):
     holder(handler.lock)
     log.info("hello")
@@ -275,6 +283,7 @@ async def main(folder):
         (held_through_attribute, f'{lock} "Inner.guard"', "holder", "holder.<locals>.hold"),
         (held_variable, f'{lock} "lock"', "holder", "holder.<locals>.hold"),
         (held_condition, 'threading.Condition "ready"', "holder", "holder.<locals>.hold"),
+        (held_semaphore, 'threading.BoundedSemaphore "one"', "holder", "holder.<locals>.hold"),
         (lambda: held_handler(handler, log), "logging handler lock (StreamHandler)", "holder", "holder.<locals>.hold"),
         (held_shared, 'multiprocessing.Lock "shared"', "holder", "holder.<locals>.hold"),
         (wait_queue, 'queue.Queue "lock_names.jobs"', None, "wait_queue"),

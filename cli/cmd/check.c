@@ -234,9 +234,13 @@ static int check_run(int argc, char **argv)
 	static char newest[PATH_MAX];
 	static struct check c; /* and its baseline for the life of the program */
 	/* options_parse has taken the "--" away: it stood before what is left */
-	bool command = argc && !strcmp(argv[-1], "--");
+	bool command = !strcmp(argv[-1], "--");
 	if (budget_read(&c.budget))
 		return EXIT_USAGE;
+	if (command && !argc) { /* an empty variable of the CI's: not the newest record instead */
+		say("check: no command after --: whystall check --max-stall 50ms -- COMMAND");
+		return EXIT_USAGE;
+	}
 	if (argc > 1 && !command) {
 		say("check: one RECORD, or -- and a command: whystall check --max-stall 50ms -- %s ...",
 		    argv[0]);

@@ -118,6 +118,8 @@ def test_a_command_under_a_budget(check, place):
     done = check("--max-stall", "5s", "--", DEBIAN, "-c", place.joinpath("sick.py").read_text() + "\nraise SystemExit(7)")
     assert done.returncode == 7 and "passed" in done.stdout
     assert check("--max-stall", "50ms", "--", "/nonexistent").returncode == 127
+    done = check("--max-stall", "50ms", "--")
+    assert done.returncode == 2 and "no command after --" in done.stderr
 
 
 @pytest.mark.parametrize("arguments, says", [

@@ -23,6 +23,7 @@ static const struct role {
 	{"/billiard/pool.py", "workloop", "Celery pool worker", false},
 	{"/gunicorn/arbiter.py", "spawn_worker", "gunicorn worker", false},
 	{"/uvicorn/_subprocess.py", "subprocess_started", "uvicorn worker", false},
+	{"/uvicorn/subprocess.py", "subprocess_started", "uvicorn worker", false}, /* up to 0.17 */
 	{"/multiprocessing/process.py", "_bootstrap", "multiprocessing.Process", true},
 	{"/multiprocessing/forkserver.py", "main", "multiprocessing fork server", true},
 };

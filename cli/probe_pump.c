@@ -116,17 +116,19 @@ static void entries_adopt(struct probe *p)
 
 /* Who has the lock: by the number that it bears itself, or the thread whose end is waited for. Our number, 0:
  * not known. */
-static int owner_of(const struct probe *p, uint32_t proc, uint32_t ns_tid, uint64_t object)
+static int owner_of(const struct probe *p, uint32_t proc, uint32_t ns_tid, uint64_t object, uint64_t when)
 {
+	const struct probe_thread *best = NULL;
 	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
 		const struct probe_thread *t = &p->threads[i];
-		if (!p->thread_mine[i] || t->proc != proc)
-			continue;
-		if ((ns_tid && t->ns_tid == ns_tid) ||
-		    (t->pthread && object >= t->pthread && object - t->pthread < PTHREAD_BYTES))
-			return (int)t->tid;
+		bool fits = (ns_tid && t->ns_tid == ns_tid) ||
+			    (t->pthread && object >= t->pthread && object - t->pthread < PTHREAD_BYTES);
+		/* memory of a thread that ended is the next one's */
+		if (fits && p->thread_mine[i] && t->proc == proc && t->start <= when &&
+		    (!best || t->start > best->start))
+			best = t;
 	}
-	return 0;
+	return best ? (int)best->tid : 0;
 }
 
 /* A wait that began before the interpreter's lock was known is for its futex. */
@@ -151,7 +153,7 @@ static void now_copy(struct probe *p, const struct probe_thread *from, struct ar
 		if (tries == 15)
 			return;
 	}
-	int owner = t.now == NOW_LOCK ? owner_of(p, t.proc, t.now_owner, t.now_object) : 0;
+	int owner = t.now == NOW_LOCK ? owner_of(p, t.proc, t.now_owner, t.now_object, t.now_since) : 0;
 	to->now = t.now;
 	to->now_hook = t.now == NOW_LOCK ? HOOK_syscall : probe_hook(t.nr);
 	to->now_owner = (uint32_t)owner;
@@ -228,7 +230,7 @@ static void plain_event(struct probe *p, const struct probe_event *in)
 	struct arena_event e = in->e;
 	uint32_t proc = p->arena->thread[in->thread].proc;
 	if (e.kind == EV_WAIT) {
-		e.arg = (uint32_t)owner_of(p, proc, e.arg, e.object);
+		e.arg = (uint32_t)owner_of(p, proc, e.arg, e.object, e.start);
 		e.object = object_of(p, proc, e.object);
 		e.hook = HOOK_syscall;
 	} else if (e.hook || e.kind == EV_CALL || e.kind == EV_TICK) {

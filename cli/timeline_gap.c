@@ -13,6 +13,7 @@
 /* Scheduler counts are read a little before and after a stall: differences below this are no evidence. */
 #define SLACK_NS 1000000
 #define UNSEEN_NS 10000000
+#define NEAR_NS 50000000
 /* A running thread's CPU time is brought up to date by the scheduler's tick. */
 #define COUNTED_EVERY_NS 10000000
 
@@ -256,10 +257,35 @@ static void gap_count(struct gap *g)
 		g->all.fault = length - cpu - delay, g->all.faults = (uint64_t)stall->faults;
 }
 
+/* The scheduler was watched, and this piece between two of its doings is too short for a look of its own: the
+ * nearest look at the thread at work counts for it too. */
+static void near_collect(struct gap *g)
+{
+	const struct judge *j = g->judge;
+	const struct obs_sample *near = NULL;
+	uint64_t best = NEAR_NS;
+	for (size_t i = 0; i < j->sample_count; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		uint64_t away = s->time_ns < g->start ? g->start - s->time_ns
+				: s->time_ns > g->end ? s->time_ns - g->end
+						      : 0;
+		if (s->thread != j->loop_thread || !s->stack || s->run == RUN_BLOCKED || away >= best)
+			continue;
+		best = away;
+		near = s;
+	}
+	if (near) {
+		look_add(g, near);
+		g->looks.at[0].doing = judge_collects(j, near) ? DOING_COLLECT : DOING_WORK;
+	}
+}
+
 void timeline_gap(const struct judge *j, spans_t *out, uint64_t start, uint64_t end)
 {
 	struct gap g = {.judge = j, .start = start, .end = end};
 	looks_collect(&g);
+	if (j->exact && !g.looks.n)
+		near_collect(&g);
 	gap_count(&g);
 	parts_add(&g, out);
 	vec_free(&g.looks);

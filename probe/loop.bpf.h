@@ -329,6 +329,7 @@ OUTLINE void ready_exit(struct probe_thread *t, uint32_t index, struct probe_pro
 			  .object = t->loop_object, .arg = result > 0 ? (uint32_t)result : 0);
 	}
 	t->long_tick = 0;
+	t->interrupted = result == -4 /* EINTR */ ? now : 0;
 	t->tick_start = begin;
 	if (instance_leave(t, index, p, false)) { /* others wait still */
 		t->tick_start = 0;
@@ -336,6 +337,31 @@ OUTLINE void ready_exit(struct probe_thread *t, uint32_t index, struct probe_pro
 	}
 	if (t->on > begin && t->on - begin >= call_ns) /* it was due, and had no CPU */
 		EVENT_PUT(t, index, .kind = EV_RUNQUEUE, .start = begin, .time = t->on);
+}
+
+#define STOPS_NS 1000000ull /* of CPU time, from a wait's end by a signal to the stop that the signal was */
+
+/* A stop that ended the loop's wait, before the thread did anything: no tick is under way. */
+INLINE void stop_begin(struct probe_thread *t, uint64_t now)
+{
+	t->held_tick = 0;
+	if (!t->interrupted || !t->tick_start || now - t->interrupted >= STOPS_NS)
+		return;
+	t->held_tick = t->tick_start;
+	t->tick_start = 0;
+}
+
+/* It is over: the tick began when something was due, else it begins now. */
+INLINE void stop_over(struct probe_thread *t, uint64_t now)
+{
+	uint64_t begin = now;
+	if (!t->held_tick)
+		return;
+	if (t->deadline && t->deadline < now)
+		begin = t->deadline > t->held_tick ? t->deadline : t->held_tick;
+	t->wait_ns += begin - t->held_tick;
+	t->tick_start = begin;
+	t->held_tick = t->interrupted = 0;
 }
 
 /* A descriptor is closed: an instance, or the last member of the set that a loop polls. */

@@ -13,6 +13,8 @@
 
 char probe_license[] SEC("license") = "Dual MIT/GPL";
 
+#define FAULT_NS 1000000ull
+
 /* The system call under way goes on after a signal or a stop: it is not over. */
 #define RESTARTS(result) ((result) <= -512 && (result) >= -516)
 
@@ -110,23 +112,34 @@ INLINE void left_cpu(struct probe_thread *t, struct task_struct *task, bool pree
 	t->off_how = preempted || !state		      ? PROBE_PREEMPTED
 		     : state & (STATE_STOPPED | STATE_TRACED) ? PROBE_STOPPED
 							      : PROBE_BLOCKED;
+	if (t->off_how == PROBE_STOPPED)
+		stop_begin(t, now);
 }
 
 /* What the thread did while it had no CPU is over; of a loop in its tick it is told. */
 INLINE void got_cpu(struct probe_thread *t, uint32_t index, uint64_t now)
 {
 	uint64_t woken = t->woken > t->off ? t->woken : t->off_how == PROBE_PREEMPTED ? t->off : now;
-	bool told = (t->loop_object && t->tick_start) || t->before;
 	if (!t->off || t->off_how == PROBE_ON_CPU)
 		return;
 	t->off_ns += now - t->off;
 	t->on = now;
 	if (t->off_how == PROBE_BLOCKED && t->in_call)
 		t->blocked_ns += woken - t->off;
+	if (t->off_how == PROBE_STOPPED)
+		stop_over(t, woken);
+	bool told = (t->loop_object && t->tick_start) || t->before;
 	if (told && t->off_how == PROBE_STOPPED && woken - t->off >= call_ns)
 		EVENT_PUT(t, index, .kind = EV_STOPPED, .start = t->off, .time = woken);
-	if (told && t->off_how == PROBE_BLOCKED && !t->in_call && woken - t->off >= call_ns)
-		EVENT_PUT(t, index, .kind = EV_FAULT, .start = t->off, .time = woken);
+	if (told && t->off_how == PROBE_BLOCKED && !t->in_call) {
+		/* most are short and there may be thousands: together they are told as one, where the last
+		 * was */
+		t->fault_ns += woken - t->off;
+		if (t->fault_ns >= FAULT_NS) {
+			EVENT_PUT(t, index, .kind = EV_FAULT, .start = woken - t->fault_ns, .time = woken);
+			t->fault_ns = 0;
+		}
+	}
 	if (told && now - woken >= call_ns)
 		EVENT_PUT(t, index, .kind = EV_RUNQUEUE, .start = woken, .time = now);
 	t->off_how = PROBE_ON_CPU;

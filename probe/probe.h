@@ -154,6 +154,9 @@ struct probe_thread {
 	uint64_t blocked_ns; /* in the call under way */
 	uint32_t off_how;    /* enum probe_off */
 	uint32_t wait_nr;
+	uint64_t interrupted; /* the loop's wait ended by a signal then, and it has not waited since */
+	uint64_t held_tick;   /* when the tick would have begun, but for the stop that it is in */
+	uint64_t fault_ns;    /* in short page faults, not told yet */
 	uint64_t gil_since;
 	uint64_t before; /* set by user space: it runs a loop, whose tick was under way then */
 	struct {

@@ -17,25 +17,31 @@ import subprocess
 import sys
 import tempfile
 
-import truth
-
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+
+import sid  # noqa: E402
+import truth  # noqa: E402
+
 PROGRAMS = HERE / "programs"
 THRESHOLD = 20_000_000
 MARGIN = 1_000_000  # ticks so near the threshold count neither way
 PROMISED = {"cause": 0.98, "thread": 0.97, "function": 0.95, "line": 0.95}
-PYTHONS = ("debian", "3.8", "3.11", "3.12", "3.13")
+PYTHONS = ("debian", "3.8", "3.11", "3.12", "3.13", *sid.VERSIONS)
 QUICK = ("gil_pow", "gil_short", "gil_convoy", "lock_sleeping", "lock_native", "cpu_python", "syscall_sleep",
          "syscall_read", "gc_explicit", "stopped_by_signal", "mixed_sleep_gil", "healthy_busy", "healthy_fastapi")
-QUICK_PYTHONS = ("debian", "3.8", "3.13")
+QUICK_PYTHONS = ("debian", "3.8", "3.15")
 
 
-def pythons():
+def pythons(wanted):
     found = {"debian": "/usr/bin/python3"} if os.access("/usr/bin/python3", os.X_OK) else {}
     for version in ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13"):
-        paths = sorted(glob.glob(os.path.expanduser(f"~/.pyenv/versions/{version}.*/bin/python{version}")))
+        paths = sorted(glob.glob(os.path.expanduser(f"~/.pyenv/versions/{version}.*[0-9]/bin/python{version}")))
         if paths:
             found[version] = paths[-1]
+    for version in sid.VERSIONS:
+        if version in wanted and not sid.trouble():
+            found[version] = sid.python(version)
     return found
 
 
@@ -412,7 +418,7 @@ def main():
                 if (not options.quick or p.stem in QUICK)
                 and (not options.program or any(x in p.stem for x in options.program))]
     figures, failed = {}, False
-    for name, python in pythons().items():
+    for name, python in pythons(wanted).items():
         if name not in wanted:
             continue
         version = version_of(python)

@@ -173,7 +173,7 @@ def test_a_thread_that_never_holds_still(python, start, look):
     count = 2000
     answer = look(process.pid, process.pid, count)
     assert set(answer["errors"]) <= {str(EAGAIN)}
-    assert sum(answer["errors"].values()) < count / 100
+    assert sum(answer["errors"].values()) < count / 20  # a reader that has no CPU for a while finds nothing still
     impossible = {}
     for text, n in answer["seen"].items():
         names = [frame.rpartition(":")[0] for frame in text.split("|")]

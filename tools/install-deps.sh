@@ -12,7 +12,7 @@ build="gcc clang libbpf-dev libc6-dev make pkg-config libdw-dev libelf-dev libsq
 demo="python3 python3-fastapi python3-uvicorn python3-dbg"
 check="python3-pytest python3-pip python3-jsonschema python3-prometheus-client python3-uvloop python3-trio python3-gevent python3-tornado python3-twisted
 	python3-aiohttp python3-celery gunicorn redis-server nginx-light nodejs ruby libuv1-dev libevent-dev libcmocka-dev clang clang-format clang-tidy cppcheck
-	musl-tools g++ rustc debootstrap strace sqlite3 binutils util-linux passwd libcap2-bin redis-server zsh python3-venv
+	musl-tools g++ rustc debootstrap uwsgi-core uwsgi-plugin-python3 strace sqlite3 binutils util-linux passwd libcap2-bin redis-server zsh python3-venv
 	dpkg-dev lintian"
 # CPython's own tests of Debian's python3, whose version is in the name
 version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo 3.11)

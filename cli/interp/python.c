@@ -345,7 +345,8 @@ static int python_open(struct interp **out, pid_t pid, const struct maps *maps, 
 		return refuse(&found, " of a version that cannot be told", why, why_size);
 	if (found.pypy || found.major != 3 || !python_layout_find(found.minor, false))
 		return refuse(&found, "", why, why_size);
-	if (!found.at.runtime || !found.at.code || !found.at.frame || !found.at.unicode)
+	bool stripped = !found.at.code || !found.at.frame || !found.at.unicode;
+	if (!found.at.runtime || (stripped && !python_learns(found.minor)))
 		return refuse(&found, " without its symbol table", why, why_size);
 
 	struct interp *py = xcalloc(1, sizeof(*py));
@@ -357,6 +358,8 @@ static int python_open(struct interp **out, pid_t pid, const struct maps *maps, 
 		threads_grow(py);
 		e = layout_verify(py);
 	}
+	if (!e && stripped)
+		e = python_learn(py);
 	if (!e) {
 		*out = py;
 		return 0;

@@ -66,6 +66,12 @@ struct python_found {
 /* 0 or -ENOENT: no Python is mapped. */
 int python_find(pid_t pid, const struct maps *maps, struct python_found *out);
 
+/* --- python_learn.c: where the types are, without symbols --- */
+
+bool python_learns(int minor);
+/* From what runs now. 0, or -EAGAIN: nothing yet that would tell. */
+int python_learn(struct interp *py);
+
 /* --- python.c --- */
 
 struct python_interp {

@@ -177,12 +177,8 @@ static void version_from_paths(const struct maps *maps, const char *path, struct
 	}
 }
 
-/* Py_Version, 3.11 on: PY_VERSION_HEX as an unsigned long constant. */
-static bool version_from_symbol(pid_t pid, struct python_found *out)
+static void version_write(uint64_t hex, struct python_found *out)
 {
-	uint64_t hex;
-	if (!out->at.version || mem_read(pid, out->at.version, &hex, sizeof(hex)) || hex >> 32)
-		return false;
 	static const char *const level[16] = {[0xa] = "a", [0xb] = "b", [0xc] = "rc"};
 	const char *name = level[hex >> 4 & 15];
 	out->major = (int)(hex >> 24);
@@ -191,6 +187,47 @@ static bool version_from_symbol(pid_t pid, struct python_found *out)
 			 (int)(hex >> 8 & 255));
 	if (name)
 		snprintf(out->version + n, sizeof(out->version) - (size_t)n, "%s%d", name, (int)(hex & 15));
+}
+
+/* Py_Version, 3.11 on: PY_VERSION_HEX as an unsigned long constant. */
+static bool version_from_symbol(pid_t pid, struct python_found *out)
+{
+	uint64_t hex;
+	if (!out->at.version || mem_read(pid, out->at.version, &hex, sizeof(hex)) || hex >> 32)
+		return false;
+	version_write(hex, out);
+	return true;
+}
+
+/* From 3.11 on _PyRuntime has a section of its own, which is there where its symbol has been stripped
+ * (Python/pylifecycle.c). */
+static uint64_t runtime_section(Elf *elf, uint64_t bias)
+{
+	Elf_Scn *section = NULL;
+	size_t names = 0;
+	if (elf_getshdrstrndx(elf, &names))
+		return 0;
+	for (int i = 0; i < SECTIONS_MAX && (section = elf_nextscn(elf, section)); i++) {
+		GElf_Shdr header;
+		const char *name =
+			gelf_getshdr(section, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
+		if (name && !strcmp(name, ".PyRuntime"))
+			return header.sh_addr + bias;
+	}
+	return 0;
+}
+
+/* PY_VERSION_HEX, as _Py_DebugOffsets has it from 3.13 on. */
+static bool version_from_runtime(pid_t pid, struct python_found *out)
+{
+	struct {
+		char cookie[8];
+		uint64_t version;
+	} debug;
+	if (mem_read(pid, out->at.runtime, &debug, sizeof(debug)) || memcmp(debug.cookie, "xdebugpy", 8) ||
+	    debug.version >> 32)
+		return false;
+	version_write(debug.version, out);
 	return true;
 }
 
@@ -214,12 +251,15 @@ static int file_look(pid_t pid, const struct maps *maps, const struct map *map, 
 	found.pypy = !strncmp(base, "libpypy", 7) || !strncmp(base, "pypy", 4);
 	found.narrow = gelf_getclass(elf) != ELFCLASS64;
 	symbols_read(elf, SHT_DYNSYM, bias, &found.at);
-	if (!found.at.runtime && rank < 3)
+	uint64_t section = found.at.runtime ? 0 : runtime_section(elf, bias);
+	if (!found.at.runtime && (rank < 3 || section))
 		symbols_read(elf, SHT_SYMTAB, bias, &found.at);
+	if (!found.at.runtime)
+		found.at.runtime = section;
 	if (!found.at.runtime && !found.at.get_version && !found.pypy)
 		goto cleanup;
 	result = 0;
-	if (!version_from_symbol(pid, &found) && !found.pypy) {
+	if (!version_from_symbol(pid, &found) && !version_from_runtime(pid, &found) && !found.pypy) {
 		version_from_paths(maps, map->path, &found);
 		version_search(elf, &found);
 		if (found.major && !found.version[0])

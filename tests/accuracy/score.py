@@ -358,6 +358,7 @@ def score_detail(score, right, segment, seconds):
     details = {p.detail for _, p in right if p.detail}
     if details:
         told = segment["syscall"] if segment["cause"] == "syscall" else (segment["lock"] or {}).get("kind")
+        told = {"ppoll": "poll"}.get(told, told)  # which of the two poll() is depends on the C library
         score.possible["detail"] += seconds
         score.right["detail"] += seconds if told in details else 0
         if told not in details:

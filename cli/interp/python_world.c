@@ -10,7 +10,6 @@
 #include <stdio.h>
 
 #include "cli/interp/python.h"
-#include "cli/observe.h"
 
 enum { THREAD_ATTACHED = 1 }; /* Include/internal/pycore_pystate.h */
 
@@ -71,7 +70,7 @@ int python_world_look(struct interp *py, struct interp_thread waiter, uint64_t p
 		runner_read(py, me, out);
 	else
 		return -ENOENT;
-	snprintf(out->name, sizeof(out->name), "%s", paused ? LOCK_NAME_WORLD : LOCK_NAME_OWN_WORLD);
+	snprintf(out->name, sizeof(out->name), "%s", paused ? "stop-the-world" : "stop-the-world (its own)");
 	return 0;
 }
 

@@ -78,7 +78,12 @@ def test_an_embedded_interpreter(version, how, embedded, start, look, tmp_path):
     script = tmp_path / "app.py"
     script.write_text(SCRIPT)
     process = start([program, script], env=environment)
-    answer = settle(look, process.pid, lambda a: a["error"] == 0 and any(t["name"] == "worker-ü" for t in a["threads"]))
+
+    def both(a):
+        return a["error"] == 0 and any(t["name"] == "worker-ü" and len(t["stack"]) > 1 for t in a["threads"]) and \
+            "Event.wait" in [f["function"] for f in stack_of(a, process.pid)["stack"]]
+
+    answer = settle(look, process.pid, both)
     assert answer["error"] == 0, answer["why"]
     assert answer["version"].startswith(version + ".")
     assert len(answer["locks"]) == 1

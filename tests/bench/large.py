@@ -74,8 +74,8 @@ def fill(db, count, rng):
     frames(db, rng)
     actors(db, start, end)
     rows = {"stall": [], "wait": [], "hold": [], "sample": []}
-    rows_of(db, "loop", dict(id=1, thread=1, threads=1, wait="epoll_wait", ticks=count * 10, tick_ns=count * 50 * MS, suppressed=0,
-                             tick_max_ns=60 * MS, wait_ns=count * 50 * MS, first_ns=start, last_ns=end))
+    rows_of(db, "loop", dict(id=1, thread=1, threads=1, wait="epoll_wait", ticks=count * 10, tick_ns=count * 50 * MS,
+                             suppressed=0, tick_max_ns=60 * MS, wait_ns=count * 50 * MS, first_ns=start, last_ns=end))
     rows_of(db, "ticks", *(dict(loop=1, second=s, from_us=us, count=c) for s in range(count // 10)
                            for us, c in ((100, 90), (40960, 10))))
     for i in range(1, count + 1):
@@ -85,7 +85,8 @@ def fill(db, count, rng):
 
 
 def make(whystall, out, count=100_000):
-    subprocess.run([str(whystall), "run", "-q", "-o", str(out), "--", "/bin/true"], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([str(whystall), "run", "-q", "-o", str(out), "--", "/bin/true"], check=True,
+                   stdin=subprocess.DEVNULL)
     db = sqlite3.connect(out)
     with db:
         fill(db, count, random.Random(1))

@@ -8,6 +8,7 @@
  */
 #include "runner.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum how { BY_FRAME, BY_GREENLET, BY_MODULE };
@@ -103,11 +104,14 @@ void runner_find(const struct judge *j, const struct obs_loop *loop, struct runn
 			r->row = &runners[i];
 	if (r->row)
 		snprintf(r->root, sizeof r->root, "%s", loop->root);
+	bool *looked = xcalloc(o->stack_cut.n + 1, sizeof *looked); /* at a stack: many looks have the same */
 	for (size_t i = 0; i < o->samples.n && !r->row; i++) {
 		const struct obs_sample *s = &o->samples.at[i];
 		struct look look;
-		if (s->thread != loop->thread || !s->stack || o->stack_cut.at[s->stack - 1])
+		if (s->thread != loop->thread || !s->stack || o->stack_cut.at[s->stack - 1] ||
+		    looked[s->stack])
 			continue;
+		looked[s->stack] = true;
 		for (size_t k = 0; k < LENGTH(runners) && !r->row; k++) {
 			stack_look(o, s->stack, &runners[k], &look);
 			if (look.found && look.outermost)
@@ -116,6 +120,7 @@ void runner_find(const struct judge *j, const struct obs_loop *loop, struct runn
 		if (r->row)
 			runner_root(look.outermost, r->root, sizeof r->root);
 	}
+	free(looked);
 }
 
 /* The program's own start: what the main greenlet, which is none of the hub's, stands on. */

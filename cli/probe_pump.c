@@ -166,6 +166,9 @@ static void now_copy(struct probe *p, const struct probe_thread *from, struct ar
 	to->set_waits = t.set_waits;
 	to->loop_entry = t.loop_entry;
 	to->tick_start = t.tick_start;
+	if (t.held_tick && t.deadline &&
+	    t.deadline < now_ns()) /* stopped, and something is due: as stop_over */
+		to->tick_start = t.deadline > t.held_tick ? t.deadline : t.held_tick;
 	to->ticks = t.ticks;
 	to->tick_ns = t.tick_ns;
 	to->tick_max = t.tick_max;

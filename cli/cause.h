@@ -24,6 +24,8 @@ enum span_kind {
 struct span {
 	enum span_kind kind;
 	uint64_t start_ns, end_ns;
+	uint64_t from_ns, to_ns;     /* looks in this time tell of it: where the order of several spans is not
+					known, the time of all of them */
 	const struct obs_wait *wait; /* NULL: of a call that only looks saw */
 	const struct obs_lock *lock;
 	const char *syscall, *target; /* SPAN_CALL; target also SPAN_FAULT */

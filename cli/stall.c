@@ -63,6 +63,16 @@ static bool spans_join(const struct span *a, const struct span *b)
 	return a->kind != SPAN_CALL || a->syscall == b->syscall;
 }
 
+static void span_extend(struct span *span, const struct span *next)
+{
+	span->end_ns = next->end_ns;
+	span->faults += next->faults;
+	if (next->from_ns < span->from_ns)
+		span->from_ns = next->from_ns;
+	if (next->to_ns > span->to_ns)
+		span->to_ns = next->to_ns;
+}
+
 static void stall_judge(const struct judge *j, struct verdict_stall *out)
 {
 	spans_t spans = {0};
@@ -73,7 +83,7 @@ static void stall_judge(const struct judge *j, struct verdict_stall *out)
 	for (size_t i = 0; i < spans.n; i++) {
 		struct span span = spans.at[i];
 		while (i + 1 < spans.n && spans_join(&span, &spans.at[i + 1]))
-			span.end_ns = spans.at[++i].end_ns, span.faults += spans.at[i].faults;
+			span_extend(&span, &spans.at[++i]);
 		const struct cause *cause = cause_of(&span);
 		struct segment *segment = vec_push(&out->segments);
 		segment->cause = cause ? cause->name : "unknown";

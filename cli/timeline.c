@@ -77,45 +77,43 @@ const struct obs_lock *judge_lock(const struct judge *j, uint32_t id)
 	return id && id <= j->id_max && j->lock_at[id] ? &j->seen->locks.at[j->lock_at[id] - 1] : NULL;
 }
 
-static enum span_kind kind_of(const struct obs_wait *wait)
-{
-	switch (wait->what) {
-	case WAIT_LOCK:
-		return SPAN_LOCK;
-	case WAIT_STOPPED:
-		return SPAN_STOPPED;
-	case WAIT_FAULT:
-		return SPAN_FAULT;
-	case WAIT_RUNQUEUE:
-		return SPAN_RUNNABLE;
-	default:
-		return SPAN_CALL;
-	}
-}
-
 static void wait_add(const struct judge *j, spans_t *out, const struct obs_wait *wait, uint64_t start,
 		     uint64_t end)
 {
 	struct span *span = vec_push(out);
-	span->kind = kind_of(wait);
+	span->kind = wait->what == WAIT_LOCK	  ? SPAN_LOCK
+		     : wait->what == WAIT_STOPPED ? SPAN_STOPPED
+						  : SPAN_CALL;
 	span->start_ns = start;
 	span->end_ns = end;
+	span->from_ns = start;
+	span->to_ns = end;
 	span->wait = wait;
 	span->lock = judge_lock(j, wait->lock);
 	span->syscall = wait->syscall;
 	span->target = wait->target;
-	span->faults = 1;
 }
 
-/* The waits of which `stopped` says whether they are stops, one after the other, and what lies between. */
-static void waits_walk(const struct judge *j, spans_t *out, uint64_t at, uint64_t until, bool stopped,
+static bool is_stop(const struct obs_wait *wait)
+{
+	return wait->what == WAIT_STOPPED;
+}
+
+static bool is_wait(const struct obs_wait *wait)
+{
+	return wait->what == WAIT_LOCK || wait->what == WAIT_CALL;
+}
+
+/* The waits that are wanted, one after the other, and what lies between. */
+static void waits_walk(const struct judge *j, spans_t *out, uint64_t at, uint64_t until,
+		       bool (*wanted)(const struct obs_wait *),
 		       void (*between)(const struct judge *, spans_t *, uint64_t, uint64_t))
 {
 	for (size_t i = 0; i < j->wait_count; i++) {
 		const struct obs_wait *wait = &j->waits[i];
 		uint64_t start = wait->start_ns < at ? at : wait->start_ns;
 		uint64_t end = wait->end_ns > until ? until : wait->end_ns;
-		if (end <= start || (wait->what == WAIT_STOPPED) != stopped)
+		if (end <= start || !wanted(wait))
 			continue;
 		if (start > at)
 			between(j, out, at, start);
@@ -128,10 +126,10 @@ static void waits_walk(const struct judge *j, spans_t *out, uint64_t at, uint64_
 
 static void going_add(const struct judge *j, spans_t *out, uint64_t start, uint64_t end)
 {
-	waits_walk(j, out, start, end, false, timeline_gap);
+	waits_walk(j, out, start, end, is_wait, timeline_gap);
 }
 
 void timeline_make(const struct judge *j, spans_t *out)
 {
-	waits_walk(j, out, j->stall->start_ns, j->stall->end_ns, true, going_add);
+	waits_walk(j, out, j->stall->start_ns, j->stall->end_ns, is_stop, going_add);
 }

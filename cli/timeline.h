@@ -33,7 +33,7 @@ const struct obs_lock *judge_lock(const struct judge *, uint32_t id);
 /* The stall's spans in order of time, adding up to its length. Owned by the caller (vec_free). */
 typedef VEC(struct span) spans_t;
 void timeline_make(const struct judge *, spans_t *out);
-/* timeline_gap.c: what the thread did in [start, end], where no wait of it was stamped. */
+/* timeline_gap.c: what the thread did in [start, end], outside of its waits for locks and its calls. */
 void timeline_gap(const struct judge *, spans_t *out, uint64_t start, uint64_t end);
 /* Did the look find the thread in its runtime's cycle collector? */
 bool judge_collects(const struct judge *, const struct obs_sample *);

@@ -16,6 +16,9 @@
 #define NEAR_NS 50000000
 /* A running thread's CPU time is brought up to date by the scheduler's tick. */
 #define COUNTED_EVERY_NS 10000000
+/* A wait for a CPU or memory that was seen one by one and is at least so long is a span of its own: of
+ * shorter ones there may be thousands. */
+#define EXACT_NS 1000000
 
 enum doing { DOING_WORK, DOING_FAULT, DOING_COLLECT, DOING_CALL, DOING_STOP };
 
@@ -87,7 +90,7 @@ static void look_add(struct gap *g, const struct obs_sample *s)
 	struct look *look = vec_push(&g->looks);
 	look->seen = s;
 	look->time = s->time_ns < g->end ? s->time_ns : g->end;
-	look->counts = look->time == g->end || (s->time_ns == g->start && !s->stack);
+	look->counts = look->time == g->end || !s->stack;
 }
 
 static void looks_collect(struct gap *g)
@@ -104,7 +107,7 @@ static void looks_collect(struct gap *g)
 	}
 	looks_t *l = &g->looks;
 	for (size_t i = 0; i < l->n; i++)
-		l->at[i].doing = l->at[i].counts ? DOING_WORK : doing_of(g, i);
+		l->at[i].doing = doing_of(g, i);
 	if (l->n > 1 && l->at[0].counts)
 		l->at[0].doing = l->at[1].doing;
 	if (l->n > 1 && l->at[l->n - 1].counts)
@@ -145,52 +148,149 @@ static struct shares shares_count(const struct gap *g, uint64_t start, uint64_t 
 	return sum;
 }
 
+/* Waits for a CPU or for memory that were seen one by one; all of them in an eBPF capture. */
+static bool is_exact(const struct obs_wait *w, uint64_t start, uint64_t end)
+{
+	return (w->what == WAIT_FAULT || w->what == WAIT_RUNQUEUE) && w->start_ns < end &&
+	       w->end_ns > start && w->end_ns > w->start_ns;
+}
+
+static struct shares shares_exact(const struct gap *g, uint64_t start, uint64_t end, uint64_t least)
+{
+	struct shares sum = {.seen = end - start};
+	for (size_t i = 0; i < g->judge->wait_count; i++) {
+		const struct obs_wait *w = &g->judge->waits[i];
+		if (!is_exact(w, start, end) || w->end_ns - w->start_ns < least)
+			continue;
+		uint64_t from = w->start_ns > start ? w->start_ns : start,
+			 ns = (w->end_ns < end ? w->end_ns : end) - from;
+		*(w->what == WAIT_FAULT ? &sum.fault : &sum.delay) += ns;
+		sum.faults += w->what == WAIT_FAULT;
+	}
+	if (sum.delay + sum.fault > sum.seen) /* they overlap: nonsense */
+		return (struct shares){.seen = end - start, .cpu = end - start};
+	sum.cpu = sum.seen - sum.delay - sum.fault;
+	return sum;
+}
+
 static void span_add(spans_t *out, enum span_kind kind, uint64_t start, uint64_t end)
 {
 	if (end <= start)
 		return;
 	struct span *s = vec_push(out);
 	s->kind = kind;
-	s->start_ns = start;
-	s->end_ns = end;
+	s->start_ns = s->from_ns = start;
+	s->end_ns = s->to_ns = end;
 }
 
-/* A part in which the thread worked, collected or faulted: the order within is not known. */
+/* Where every longer wait was told one by one. Of page faults there may be thousands of short ones, which
+ * only the counts have. */
+static struct shares shares_told(const struct shares *told, const struct shares *counted)
+{
+	struct shares s = *told;
+	if (counted->seen < s.seen / 2 || !counted->faults)
+		return s;
+	uint64_t fault = (uint64_t)((double)counted->fault * (double)s.seen / (double)counted->seen);
+	uint64_t most = s.seen - s.delay;
+	s.fault = fault > s.fault ? fault < most ? fault : most : s.fault;
+	s.faults = counted->faults > s.faults ? counted->faults : s.faults;
+	s.cpu = s.seen - s.delay - s.fault;
+	return s;
+}
+
+/* What there is of each between waits that are spans of their own: the order is not known. */
+struct mix {
+	enum span_kind kind;
+	uint64_t from_ns, to_ns;     /* the part that it is the mix of */
+	double ran, wanted, faulted; /* shares */
+	uint64_t faults;
+};
+
+static void mix_add(spans_t *out, const struct mix *m, uint64_t start, uint64_t end)
+{
+	double length = (double)(end - start);
+	uint64_t ran = start + (uint64_t)(length * m->ran), wanted = ran + (uint64_t)(length * m->wanted),
+		 faulted = wanted + (uint64_t)(length * m->faulted);
+	bool all = m->ran + m->wanted + m->faulted > 0.9999;
+	if (all) /* what rounding leaves is no span of its own */
+		*(m->faulted > 0 ? &faulted : m->wanted > 0 ? &wanted : &ran) = end;
+	if (all && faulted < wanted)
+		faulted = wanted;
+	size_t first = out->n;
+	span_add(out, m->kind, start, ran);
+	span_add(out, SPAN_RUNNABLE, ran, wanted);
+	size_t before = out->n;
+	span_add(out, SPAN_FAULT, wanted, faulted > wanted ? faulted : wanted);
+	if (out->n > before)
+		out->at[before].faults = m->faults;
+	span_add(out, SPAN_UNKNOWN, faulted > wanted ? faulted : wanted, end);
+	for (; first < out->n; first++) {
+		out->at[first].from_ns = m->from_ns;
+		out->at[first].to_ns = m->to_ns;
+	}
+}
+
+/* A part in which the thread worked, collected or faulted, but for the longer waits that were seen. */
+static void mixes_add(const struct gap *g, spans_t *out, const struct mix *m, uint64_t start, uint64_t end)
+{
+	for (size_t i = 0; i < g->judge->wait_count; i++) {
+		const struct obs_wait *w = &g->judge->waits[i];
+		if (!is_exact(w, start, end) || w->end_ns - w->start_ns < EXACT_NS)
+			continue;
+		uint64_t from = w->start_ns > start ? w->start_ns : start,
+			 to = w->end_ns < end ? w->end_ns : end;
+		mix_add(out, m, start, from);
+		span_add(out, w->what == WAIT_FAULT ? SPAN_FAULT : SPAN_RUNNABLE, from, to);
+		out->at[out->n - 1].faults = w->what == WAIT_FAULT;
+		out->at[out->n - 1].target = w->target;
+		start = to;
+	}
+	mix_add(out, m, start, end);
+}
+
 static void busy_add(const struct gap *g, spans_t *out, uint64_t start, uint64_t end, enum doing doing)
 {
 	uint64_t length = end - start;
-	struct shares s = shares_count(g, start, end);
+	struct shares s = shares_count(g, start, end), exact = shares_exact(g, start, end, 0);
+	struct shares apart = shares_exact(g, start, end, EXACT_NS);
+	struct mix m = {.kind = doing == DOING_COLLECT ? SPAN_COLLECTING : SPAN_RUNNING,
+			.from_ns = start,
+			.to_ns = end};
 	if (s.seen < length / 2 && g->all.seen)
 		s = g->all;
-	enum span_kind kind = doing == DOING_COLLECT ? SPAN_COLLECTING : SPAN_RUNNING;
+	if (g->judge->exact)
+		s = shares_told(&exact, &s);
+	else if (!s.seen && exact.delay + exact.fault)
+		s = exact;
 	if (!s.seen) {
 		/* neither looked at nor counted (whystall itself had no CPU): nobody knows */
-		if (!g->looks.n && length >= UNSEEN_NS)
-			kind = SPAN_UNKNOWN;
-		else if (doing == DOING_FAULT)
-			kind = SPAN_FAULT;
-		span_add(out, kind, start, end);
+		bool unknown = !g->looks.n && length >= UNSEEN_NS;
+		m.ran = !unknown && doing != DOING_FAULT;
+		m.faulted = !unknown && doing == DOING_FAULT;
+		m.faults = 1;
+		mix_add(out, &m, start, end);
 		return;
 	}
-	double seen = (double)s.seen;
+	double scale = (double)length / (double)s.seen;
 	/* the delay in getting a CPU before a wake-up may be counted in it */
 	uint64_t most = s.cpu < s.seen ? s.seen - s.cpu : 0;
 	uint64_t delay = s.delay < SLACK_NS ? 0 : s.delay > most ? most : s.delay;
 	uint64_t fault = s.fault < SLACK_NS ? 0 : s.fault > s.seen - delay ? s.seen - delay : s.fault;
 	bool all = s.cpu + delay + fault + COUNTED_EVERY_NS + s.seen / 20 >= s.seen;
-	uint64_t ran = (uint64_t)((double)(all ? s.seen - delay - fault : s.cpu) / seen * (double)length);
-	uint64_t faulted = (uint64_t)((double)fault / seen * (double)length);
-	uint64_t wanted = all ? length - ran - faulted : (uint64_t)((double)delay / seen * (double)length);
-	if (all && !delay) {
-		ran += wanted;
-		wanted = 0;
+	double wanted = (double)delay * scale, faulted = (double)fault * scale;
+	wanted = wanted > (double)exact.delay ? wanted : (double)exact.delay;
+	faulted = faulted > (double)exact.fault ? faulted : (double)exact.fault;
+	double rest = (double)(length - apart.delay - apart.fault);
+	if (rest > 0) {
+		m.wanted = (wanted - (double)apart.delay) / rest;
+		m.faulted = (faulted - (double)apart.fault) / rest;
+		m.wanted = m.wanted < 0 ? 0 : m.wanted > 1 ? 1 : m.wanted;
+		m.faulted = m.faulted < 0 ? 0 : m.faulted > 1 - m.wanted ? 1 - m.wanted : m.faulted;
+		m.ran = all ? 1 - m.wanted - m.faulted : (double)s.cpu * scale / rest;
+		m.ran = m.ran > 1 - m.wanted - m.faulted ? 1 - m.wanted - m.faulted : m.ran;
 	}
-	span_add(out, kind, start, start + ran);
-	span_add(out, SPAN_RUNNABLE, start + ran, start + ran + wanted);
-	span_add(out, SPAN_FAULT, start + ran + wanted, start + ran + wanted + faulted);
-	if (faulted)
-		out->at[out->n - 1].faults = s.faults;
-	span_add(out, SPAN_UNKNOWN, start + ran + wanted + faulted, end);
+	m.faults = s.faults > exact.faults ? s.faults - apart.faults : exact.faults - apart.faults;
+	mixes_add(g, out, &m, start, end);
 }
 
 static void part_add(const struct gap *g, spans_t *out, uint64_t start, uint64_t end, const struct look *look)
@@ -198,11 +298,7 @@ static void part_add(const struct gap *g, spans_t *out, uint64_t start, uint64_t
 	enum doing doing = look ? look->doing : DOING_WORK;
 	if (end <= start)
 		return;
-	if (g->judge->exact) { /* whatever it waited for was told */
-		span_add(out, doing == DOING_COLLECT ? SPAN_COLLECTING : SPAN_RUNNING, start, end);
-		return;
-	}
-	if (doing < DOING_CALL) {
+	if (doing < DOING_CALL || g->judge->exact) { /* where all calls are told, this one was over */
 		busy_add(g, out, start, end, doing);
 		return;
 	}
@@ -240,21 +336,24 @@ static void gap_count(struct gap *g)
 	uint64_t length = g->end - g->start;
 	uint64_t late = 0;
 	g->all = shares_count(g, g->start, g->end);
-	for (size_t i = 0; i < g->judge->wait_count; i++)
-		if (g->judge->waits[i].what == WAIT_RUNQUEUE)
-			late += g->judge->waits[i].end_ns - g->judge->waits[i].start_ns;
-		else
+	for (size_t i = 0; i < g->judge->wait_count; i++) {
+		const struct obs_wait *w = &g->judge->waits[i];
+		if (w->what == WAIT_RUNQUEUE)
+			late += w->end_ns - w->start_ns;
+		else if (w->what != WAIT_FAULT)
 			return;
+	}
 	if (stall->cpu_ns < 0 || stall->delay_ns < 0 || g->all.seen >= length / 2)
 		return;
 	for (size_t i = 0; i < g->looks.n; i++) /* nor does a part of it that is something else */
 		if (g->looks.at[i].doing >= DOING_CALL)
 			return;
 	uint64_t cpu = (uint64_t)stall->cpu_ns, delay = (uint64_t)stall->delay_ns;
-	delay = delay > late ? delay - late : 0;
-	g->all = (struct shares){.seen = length, .cpu = cpu, .delay = delay};
-	if (stall->faults > 0 && cpu + delay < length)
-		g->all.fault = length - cpu - delay, g->all.faults = (uint64_t)stall->faults;
+	delay = delay > late ? delay : late;
+	uint64_t faults = stall->faults > 0 ? (uint64_t)stall->faults : g->all.faults;
+	g->all = (struct shares){.seen = length, .cpu = cpu, .delay = delay, .faults = faults};
+	if (faults && cpu + delay < length)
+		g->all.fault = length - cpu - delay;
 }
 
 /* The scheduler was watched, and this piece between two of its doings is too short for a look of its own: the

@@ -268,15 +268,11 @@ static void frame_text(const struct watch_thread *t, char *buf, size_t size)
 void watch_look_base(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
 	const struct watch_loop *l = t->loop;
-	uint64_t late = 0; /* it had no CPU at first */
-	for (size_t i = 0; i < l->waits.n; i++)
-		if (l->waits.at[i].what == WAIT_RUNQUEUE && l->waits.at[i].start_ns == s->seen.start_ns)
-			late = l->waits.at[i].end_ns - s->seen.start_ns;
 	struct raw_sample raw = {.seen = {.thread = t->seen.id,
-					  .time_ns = s->seen.start_ns + late,
+					  .time_ns = s->seen.start_ns,
 					  .run = RUN_RUNNING,
 					  .cpu_ns = l->cpu_base,
-					  .delay_ns = l->delay_base + (int64_t)late,
+					  .delay_ns = l->delay_base,
 					  .faults = -1}};
 	/* what it did in other ticks since is counted too */
 	if (l->cpu_base >= 0 && LOAD(t->slot->tick_ns) - l->busy_of_base < BASE_AWAY_NS)

@@ -11,7 +11,7 @@ static bool cpu_claims(const struct span *span)
 
 static void cpu_judge(const struct judge *j, const struct span *span, struct segment *segment)
 {
-	blame_loop(j, span->start_ns, span->end_ns, NULL, &segment->culprit, &segment->stack);
+	blame_loop(j, span->from_ns, span->to_ns, NULL, &segment->culprit, &segment->stack);
 }
 
 static void cpu_explain(const struct verdict_process *p, const struct verdict_loop *l,

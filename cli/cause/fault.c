@@ -12,13 +12,13 @@ static bool fault_claims(const struct span *span)
 
 static void fault_judge(const struct judge *j, const struct span *span, struct segment *segment)
 {
-	blame_loop(j, span->start_ns, span->end_ns, NULL, &segment->culprit, &segment->stack);
+	blame_loop(j, span->from_ns, span->to_ns, NULL, &segment->culprit, &segment->stack);
 	/* at least the one that it waits for now */
 	segment->faults = span->faults && span->faults < UINT32_MAX ? (uint32_t)span->faults : 1;
 	segment->target = span->target;
 	for (size_t i = 0; !segment->target && i < j->sample_count; i++)
 		if (j->samples[i].thread == j->loop_thread && !j->samples[i].syscall &&
-		    j->samples[i].time_ns >= span->start_ns)
+		    j->samples[i].time_ns >= span->from_ns)
 			segment->target = j->samples[i].target;
 }
 

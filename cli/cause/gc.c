@@ -14,10 +14,10 @@ static bool gc_claims(const struct span *span)
 
 static void gc_judge(const struct judge *j, const struct span *span, struct segment *segment)
 {
-	blame_loop(j, span->start_ns, span->end_ns, NULL, &segment->culprit, &segment->stack);
+	blame_loop(j, span->from_ns, span->to_ns, NULL, &segment->culprit, &segment->stack);
 	for (size_t i = 0; i < j->sample_count; i++) {
 		const struct obs_sample *s = &j->samples[i];
-		if (s->thread != j->loop_thread || s->time_ns < span->start_ns || s->time_ns > span->end_ns)
+		if (s->thread != j->loop_thread || s->time_ns < span->from_ns || s->time_ns > span->to_ns)
 			continue;
 		if (s->collects > segment->collects && s->collects < COLLECTS_SOME)
 			segment->collects = s->collects;

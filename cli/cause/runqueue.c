@@ -12,7 +12,7 @@ static bool runqueue_claims(const struct span *span)
 
 static void runqueue_judge(const struct judge *j, const struct span *span, struct segment *segment)
 {
-	blame_loop(j, span->start_ns, span->end_ns, NULL, &segment->culprit, &segment->stack);
+	blame_loop(j, span->from_ns, span->to_ns, NULL, &segment->culprit, &segment->stack);
 }
 
 /* Of the time without a CPU, how much the quota explains at most: the groups' counts are sums over CPUs. */

@@ -255,6 +255,7 @@ def score_stall(score, program, stall, told, zero, version):
     for figure in PROMISED:
         score.possible[figure] += sum(p.end - p.start for p in pieces) / 1e9
     told_of = score_parts(score, [p for p in pieces if p.parts], segments)
+    told_of["starved"] = sum(p.starved for p in pieces) / 1e9  # when within the stall is not known
     for start, end, segment in segments:
         inside = [(overlap(p.start, p.end, start, end) / 1e9, p) for p in pieces]
         score_segment(score, [(s, p) for s, p in inside if s > 0], segment, version, told_of)
@@ -284,10 +285,14 @@ def score_segment(score, inside, segment, version, told_of):
     if not inside:
         return
     if segment["cause"] == "runqueue":  # as much of it as the thread was starved is neither right nor wrong
+        rest = []
         for seconds, piece in inside:
+            out = min(seconds, told_of["starved"]) if piece.cause == "cpu" else 0
+            told_of["starved"] -= out
             for figure in PROMISED:
-                score.possible[figure] -= min(seconds, piece.starved / 1e9)
-        inside = [(s - min(s, p.starved / 1e9), p) for s, p in inside]
+                score.possible[figure] -= out
+            rest.append((seconds - out, piece))
+        inside = rest
     right = [(s, p) for s, p in inside if p.cause == segment["cause"]]
     seconds = sum(s for s, _ in right)
     score.right["cause"] += seconds

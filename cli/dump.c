@@ -4,6 +4,7 @@
  * threads a moment apart, the second with stacks; what both agree on stood still meanwhile.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -105,6 +106,19 @@ static void pause_ns(uint64_t ns)
 		;
 }
 
+/* e_ident[EI_CLASS] of its program (elf(5)). */
+static bool is_narrow(pid_t pid)
+{
+	char path[64];
+	unsigned char ident[5] = {0};
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, ident, sizeof(ident)) : 0;
+	if (fd >= 0)
+		close(fd);
+	return n == sizeof(ident) && ident[4] == 1;
+}
+
 static void interp_open(struct dump_look *l)
 {
 	struct obs_process *p = &l->dump->process;
@@ -169,6 +183,11 @@ static int look(struct dump_look *l, bool native, char *why, size_t size)
 	if (proc_times(l->pid, l->pid, &times))
 		return process_gone(l->pid, why, size);
 	interp_open(l);
+	l->narrow = is_narrow(l->pid);
+	if (l->narrow)
+		dump_note(l->dump,
+			  "It is a 32-bit program: its system calls and native frames are not told.");
+	native = native && !l->narrow;
 	if (native)
 		l->native = native_open(l->pid);
 	e = dump_threads_begin(l, native);

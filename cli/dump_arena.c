@@ -26,6 +26,17 @@ struct dump_arena {
 	int slots;
 };
 
+/* Slots are aligned as in the arena. */
+static void *slot_alloc(size_t size)
+{
+	void *p = aligned_alloc(4096, (size + 4095) & ~4095ul);
+	if (!p) {
+		say("out of memory");
+		exit(EXIT_BROKEN);
+	}
+	return memset(p, 0, size);
+}
+
 /* The slot that this process lives in. */
 static bool proc_find(struct dump_arena *a, pid_t pid, pid_t ns_pid, uint32_t high)
 {
@@ -43,7 +54,7 @@ static bool proc_find(struct dump_arena *a, pid_t pid, pid_t ns_pid, uint32_t hi
 
 static void threads_read(struct dump_arena *a, pid_t pid)
 {
-	struct arena_thread *head = xcalloc(1, sizeof(*head));
+	struct arena_thread *head = slot_alloc(sizeof(*head));
 	uint64_t at = a->base + offsetof(struct arena, thread);
 	for (uint32_t i = 0; i < a->thread_high && i < ARENA_THREADS && a->slots < LIVE_THREADS;
 	     i++, at += sizeof(*head)) {
@@ -53,7 +64,7 @@ static void threads_read(struct dump_arena *a, pid_t pid)
 			continue;
 		struct arena_slot *s = &a->slot[a->slots++];
 		s->index = i;
-		s->head = xcalloc(1, sizeof(*head));
+		s->head = slot_alloc(sizeof(*head));
 		memcpy(s->head, head, THREAD_HEAD);
 	}
 	free(head);
@@ -71,7 +82,7 @@ struct dump_arena *dump_arena_read(pid_t pid, pid_t ns_pid, const struct maps *m
 	    head.version != ARENA_VERSION || head.size != sizeof(struct arena) / 4096 ||
 	    mem_read(pid, base + offsetof(struct arena, proc_high), high, sizeof(high)))
 		return NULL;
-	struct dump_arena *a = xcalloc(1, sizeof(*a));
+	struct dump_arena *a = slot_alloc(sizeof(*a));
 	a->base = base;
 	a->thread_high = high[1];
 	if (!proc_find(a, pid, ns_pid, high[0])) {

@@ -255,7 +255,6 @@ static void lock_find(struct dump_look *l, int thread)
 	if (f.command == FUTEX_WAIT && f.expected == 2) {
 		if (mutex_try(l, w, &f, kind == LOCK_MUTEX && waits_in(t, "mutex")) || file_try(l, w, &f))
 			return;
-		kind = LOCK_MUTEX; /* of libc's own: its heap's, its loader's */
 	} else if (kind == LOCK_MUTEX && mutex_try(l, w, &f, true)) {
 		return;
 	}

@@ -35,6 +35,7 @@ struct dump_look {
 	struct dump *dump;
 	pid_t pid;
 	struct maps maps;
+	bool narrow; /* a 32-bit program: its system calls have other numbers, its stack another layout */
 	struct interp *interp;
 	const struct interp_ops *ops;
 	struct native *native;

@@ -49,7 +49,7 @@ static void wait_format(char *buf, size_t size, const struct dump_wait *w)
 		phrase_length(length + 1, sizeof(length) - 1, w->ns, w->at_least);
 	}
 	holder_format(holder, sizeof(holder), w);
-	name_call(call, sizeof(call), w->syscall ? w->syscall : "?", w->target);
+	name_call(call, sizeof(call), w->syscall ? w->syscall : "a system call", w->target);
 	switch (w->what) {
 	case FOR_LOCK:
 		if (w->phrase)

@@ -63,6 +63,8 @@ static void gil_write(const struct page *p, const struct dump_gil *g)
 	char name[PROSE_MAX], waiters[PROSE_MAX * 3], length[80] = "", figure[64];
 	int holder = dump_thread_of(p->dump, g->holder);
 	waiters_format(waiters, sizeof(waiters), p->dump, g->address);
+	if (g != p->dump->gils.at && g->free && !*waiters)
+		return; /* another interpreter's, idle */
 	if (g->ns >= 0)
 		snprintf(length, sizeof(length), " for %s",
 			 phrase_length(figure, sizeof(figure), g->ns, g->at_least));

@@ -121,7 +121,7 @@ void dump_wait(struct dump_look *l, int i)
 		return;
 	if (p->times.state == 'D')
 		w->wchan = proc_wchan(l->pid, t->tid);
-	w->syscall = p->number == SYSCALL_NONE ? NULL : syscall_name(p->number);
+	w->syscall = p->number == SYSCALL_NONE || l->narrow ? NULL : syscall_name(p->number);
 	if (!w->syscall) {
 		w->what = p->number == SYSCALL_NONE ? FOR_FAULT : FOR_CALL;
 		return;

@@ -653,6 +653,30 @@ def test_lies_about_an_interpreter_cost_no_more_than_moments(binary, start, host
         process.wait()
 
 
+def test_a_32_bit_program_is_not_misread(start, dump, cc):
+    """Its system calls have other numbers: pause() is shmget's."""
+    app = start([cc("#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts(\"up\"); fflush(stdout); pause(); }\n",
+                    "-m32")])
+    seen = until(dump, app.pid, lambda d: d["threads"][0]["state"] == "blocked")
+    assert seen["threads"][0]["wait"]["syscall"] is None and seen["threads"][0]["stack"] == []
+    assert "32-bit" in seen["notes"][0]
+
+
+def test_a_static_musl_program(start, dump):
+    """Its plain mutexes name no holder: none is invented."""
+    source = PROGRAMS / "ring.c"
+    import shutil
+    import tempfile
+    if not shutil.which("musl-gcc"):
+        pytest.skip("no musl-gcc here")
+    with tempfile.TemporaryDirectory() as place:
+        subprocess.run(["musl-gcc", "-static", "-w", "-o", f"{place}/ring", source], check=True)
+        app = start([f"{place}/ring", 2])
+        seen = until(dump, app.pid, lambda d: len(d["threads"]) == 3 and all(t["wait"] for t in d["threads"]))
+    assert all(t["wait"]["syscall"] == "futex" and t["wait"]["holder"] is None for t in seen["threads"])
+    assert seen["deadlocks"] == []
+
+
 def test_names_cannot_command_a_terminal(binary, start, dump, cc):
     app = start([cc("""
 #include <pthread.h>
@@ -694,7 +718,7 @@ int main(void) {
 	}
 	puts("up"); fflush(stdout); pause();
 }
-""", "-I", str(PROGRAMS.parent.parent))])
+""", "-D_GNU_SOURCE", "-I", str(PROGRAMS.parent.parent))])
     seen = until(dump, app.pid, lambda d: d["threads"][0]["wait"])
     assert seen["threads"][0]["wait"]["syscall"] == "pause" and seen["threads"][0]["tick_s"] is None
 

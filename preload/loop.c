@@ -152,13 +152,16 @@ struct set {
 };
 
 /* Is this set one of the thread's loop that polls? Sets of a loop share members (design: nested waits); a
- * single descriptor is the loop's if it is in all its sets, as a listening socket is: a call that polls the
- * one socket that it talks on is none of the loop's. */
-static bool set_mine(const struct self *s, const struct set *set)
+ * single descriptor is the loop's if it is in all its sets, as a listening socket is, and waited on by the
+ * same function: a call that polls the one socket that it talks on is none of the loop's, nor is a sleep that
+ * looks out for signals (Ruby's). */
+static bool set_mine(const struct self *s, const struct set *set, enum hook hook)
 {
 	if (!s->loop || s->epoch != shim.epoch || !(s->slot->loop_object & LOOP_POLLED))
 		return false;
-	return set->mask & (set->members < 2 ? s->core : s->members);
+	if (set->members < 2)
+		return s->slot->loop_hook == (uint32_t)hook && (set->mask & s->core);
+	return set->mask & s->members;
 }
 
 static void count(uint32_t *waits)
@@ -170,7 +173,7 @@ static void ready_set(struct call *c, const struct set *set, uint64_t timeout, e
 		      uintptr_t frame)
 {
 	uint64_t lowest = (uint64_t)(set->lowest < 0 ? 0 : set->lowest);
-	bool mine = set_mine(&self, set);
+	bool mine = set_mine(&self, set, hook);
 	c->self = NULL;
 	if (set->members < 2 && !mine) {
 		call_begin(c, lowest, hook, frame);

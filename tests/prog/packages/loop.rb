@@ -21,7 +21,7 @@ ticks = 0
 while ticks < 120
   ready, = IO.select([bell, other], nil, nil, 1)
   next unless ready
-  bell.read_nonblock 1
+  bell.read_nonblock 1000
   ticks += 1
   next unless sick
   compute 0.15 if ticks == 30

@@ -296,6 +296,31 @@ OUTLINE void wake_enter(struct probe_thread *t, uint32_t index, struct probe_pro
 	released_put(t, index, p, &r);
 }
 
+/* After a call that blocked: has the thread the interpreter's lock still? If not, it let it go before the
+ * call, with nobody waiting. */
+OUTLINE void gil_check(struct probe_thread *t, struct probe_proc *p)
+{
+	uint64_t holder = 0, thread = 0;
+	int32_t locked = 0;
+	for (uint32_t i = 0; i < (uint32_t)PROBE_LOCKS; i++) {
+		if (i >= p->locks)
+			break;
+		bpf_probe_read_user(&locked, 4, (void *)p->lock[i].locked);
+		bpf_probe_read_user(&holder, 8, (void *)p->lock[i].holder);
+		if (locked <= 0 || !holder)
+			continue;
+		bpf_probe_read_user(&thread, 8, (void *)holder + p->layout.thread);
+		if (thread == t->pthread)
+			return;
+	}
+	uint64_t held = t->entered > t->gil_since ? t->entered - t->gil_since : 0;
+	t->lock_holds++;
+	t->lock_held_ns += held;
+	if (held > t->lock_longest_ns)
+		t->lock_longest_ns = held;
+	t->gil_since = 0;
+}
+
 OUTLINE void futex_enter(struct probe_thread *t, uint32_t index, struct probe_proc *p, struct pt_regs *regs,
 			 uint64_t now)
 {

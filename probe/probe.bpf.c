@@ -91,6 +91,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 		futex_exit(t, index, p, now);
 		return 0;
 	}
+	if (t->gil_since && t->blocked_ns && !hooks_on)
+		gil_check(t, p);
 	if (t->ready) {
 		ready_exit(t, index, p, result);
 		return 0;

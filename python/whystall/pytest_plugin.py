@@ -43,7 +43,8 @@ class Budget:
         self.ignore = tuple(ignore)
 
     def options(self):
-        return ["--max-stall", self.max_stall] + (["--ignore", ",".join(self.ignore)] if self.ignore else [])
+        # what the machine is to blame for never counts
+        return ["--max-stall", self.max_stall, "--ignore", ",".join(("runqueue", "stopped", *self.ignore))]
 
 
 def seconds(text, name):
@@ -127,7 +128,8 @@ class Watch:
     def __init__(self, config, seen, budget):
         self.config, self.seen, self.budget = config, seen, budget
         self.tests = {}  # nodeids by mark
-        self.told = set()  # those that stalled for too long
+        self.told = set()  # marks of those that stalled for too long
+        self.silent = False  # the recorder does not answer any more
         self.before = []  # the marks to put back
         self.stalls = self.first = seen.stalls()
         self.program = recorder.program() if seen.record else None
@@ -136,6 +138,8 @@ class Watch:
 
     def pytest_runtest_logstart(self, nodeid):
         text = mark_text(nodeid, len(self.tests))
+        if text in self.tests:  # once more, by a plugin that does so
+            text += " (run %d)" % (2 + sum(n == nodeid for t, n in self.tests.items() if t.startswith(text + " (run ")))
         self.tests[text] = nodeid
         self.before.append(Watch.running)
         self.text, self.stalls, Watch.running = text, self.seen.stalls(), text
@@ -155,13 +159,17 @@ class Watch:
                               errors="replace", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return done.returncode, done.stdout, done.stderr.strip()
 
+    def sync(self):
+        self.silent = self.silent or not self.seen.sync()
+        return not self.silent
+
     def verdict(self, text, item):
         """What is wrong with the test of this mark, a Stall; None: nothing."""
         budget = mark_budget(item, self.budget)
         if budget.max_stall is None or self.program is None:
             return None
         status, out, trouble = self.ask("check", "-f", "junit", "--test", text, *budget.options())
-        if status in (0, 4):  # 4: there was no loop
+        if status == 0 or "no event loop was seen" in trouble:
             return None
         if status != 1:
             return Stall(trouble)
@@ -177,14 +185,13 @@ class Watch:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item, call):
         stalls = self.seen.stalls()
-        if stalls == self.stalls or call.when == "setup" or item.nodeid in self.told:
+        if stalls == self.stalls or call.when == "setup" or self.text in self.told:
             return
         self.stalls = stalls
-        self.seen.sync()
-        stall = self.verdict(self.text, item)
+        stall = self.verdict(self.text, item) if self.sync() else None
         if stall is None:
             return
-        self.told.add(item.nodeid)
+        self.told.add(self.text)
         item.user_properties.append((TITLE, stall.msg.splitlines()[0]))
         if call.excinfo is None:
             call.excinfo = stall.info()
@@ -229,15 +236,14 @@ class Watch:
         """Tests whose stall had not ended when they had: known only now."""
         import json
 
-        self.seen.sync()
-        status, out, _ = self.ask("report", "-f", "json")
+        status, out, _ = self.ask("report", "-f", "json") if self.sync() else (1, "", "")
         processes = [] if status else json.loads(out)["processes"]
         stalled = {stall.get("test") for process in processes for stall in process["stalls"]}
         for text in self.tests:
             item = items.get(self.tests[text])
-            stall = self.verdict(text, item) if text in stalled and item and item.nodeid not in self.told else None
+            stall = self.verdict(text, item) if text in stalled and item and text not in self.told else None
             if stall is not None:
-                self.told.add(item.nodeid)
+                self.told.add(text)
                 self.config.hook.pytest_runtest_logreport(report=pytest.TestReport(
                     item.nodeid, item.location, {}, "failed", stall.info().getrepr(style="value"), "teardown",
                     user_properties=[(TITLE, stall.msg.splitlines()[0])]))
@@ -248,6 +254,8 @@ class Watch:
         return None
 
     def pytest_terminal_summary(self, terminalreporter):
+        if self.silent:
+            terminalreporter.write_line("whystall: the recorder does not answer any more: not all tests were judged")
         if self.told:
             terminalreporter.write_line("whystall: in %d test%s an event loop stalled for too long; see also whystall "
                                         "report %s" % (len(self.told), "" if len(self.told) == 1 else "s",
@@ -258,7 +266,7 @@ class Gather:
     """Registered instead of Watch where other processes run the tests (pytest-xdist)."""
 
     def __init__(self, seen):
-        self.seen, self.told = seen, set()
+        self.seen, self.told, self.silent = seen, set(), False
 
     def pytest_runtest_logreport(self, report):
         if any(name == TITLE for name, _ in report.user_properties):
@@ -268,20 +276,21 @@ class Gather:
 
 
 class Unwatched:
-    """Registered where nobody records, and nobody asked for it: says so if a test has a budget of its own."""
+    """Registered where nobody records, and no option asked for it: says so if a test has a budget all the same."""
 
-    def __init__(self):
-        self.budgets = 0
+    def __init__(self, budget):
+        self.budget, self.budgets = budget, 0
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
-        self.budgets = sum(mark_budget(item, None).max_stall is not None for item in marked(items))
+        chosen = items if self.budget and self.budget.max_stall else marked(items)
+        self.budgets = sum(mark_budget(item, self.budget).max_stall is not None for item in chosen)
 
     def pytest_terminal_summary(self, terminalreporter):
         if self.budgets:
-            terminalreporter.write_line("whystall: %d test%s a stall budget, but nobody records: pytest "
-                                        "--whystall-max-stall=none, or whystall run -- pytest" %
-                                        (self.budgets, " has" if self.budgets == 1 else "s have"))
+            terminalreporter.write_line("whystall: %d test%s a stall budget, but nobody records: %swhystall run -- COMMAND" %
+                                        (self.budgets, " has" if self.budgets == 1 else "s have",
+                                         "" if self.budget else "pytest --whystall-max-stall=none, or "))
 
 
 def pytest_addoption(parser):
@@ -290,7 +299,7 @@ def pytest_addoption(parser):
                     help="a test in which an event loop stalls for longer fails, with the culprit (50ms, 1.5s; none: "
                          "only tests that have a marker)")
     parser.addini("whystall_max_stall", "the same", default="")
-    parser.addini("whystall_ignore", "causes that do not count (default: runqueue and stopped)", type="args",
+    parser.addini("whystall_ignore", "causes that do not count (runqueue and stopped never do)", type="args",
                   default=[])
 
 
@@ -309,15 +318,15 @@ def pytest_load_initial_conftests(early_config):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "whystall(max_stall=\"100ms\", ignore=[\"runqueue\"]): the longest stall of an event "
+    config.addinivalue_line("markers", "whystall(max_stall=\"100ms\", ignore=[\"syscall\"]): the longest stall of an event "
                                        "loop allowed in this test, and causes that do not count")
     again = os.environ.pop(AGAIN, None)
     seen, budget = recorder.find(), general_budget(config)
     if seen is not None:
         gathers = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
         config.pluginmanager.register(Gather(seen) if gathers else Watch(config, seen, budget), "whystall-watch")
-    elif budget is None:
-        config.pluginmanager.register(Unwatched(), "whystall-unwatched")
+    elif not config.getoption("whystall_max_stall", None):  # an ini file's budget is no reason not to run at all
+        config.pluginmanager.register(Unwatched(budget), "whystall-unwatched")
     elif again:
         raise pytest.UsageError("whystall: it cannot be loaded into %s; whystall run -- %s says why" %
                                 (sys.executable, sys.executable))

@@ -45,7 +45,7 @@ class Recorder:
         """From now on this process does that; "": nothing in particular. (At most 499 bytes are kept.)"""
         return self._mark(text.encode("utf-8", "backslashreplace")) == 0
 
-    def sync(self, timeout=10.0):
+    def sync(self, timeout=5.0):
         """Waits until all that has happened so far is in the record. False: that took too long."""
         ticket, end = self._functions.whystall_sync(), time.monotonic() + timeout
         while not self._functions.whystall_synced(ticket):

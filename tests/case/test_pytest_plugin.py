@@ -33,7 +33,7 @@ def test_sick():
 def test_allowed():
     asyncio.run(sleepy())
 
-@pytest.mark.whystall(ignore=["syscall", "runqueue"])
+@pytest.mark.whystall(ignore=["syscall"])
 def test_ignored():
     asyncio.run(sleepy())
 
@@ -138,7 +138,7 @@ def test_tests_are_named_with_no_option_at_all(suite, report, command, tmp_path,
 
 
 def test_the_budget_from_the_ini_file_and_x(suite, tmp_path):
-    (tmp_path / "pytest.ini").write_text("[pytest]\nwhystall_max_stall = 50ms\nwhystall_ignore = syscall runqueue stopped\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nwhystall_max_stall = 50ms\nwhystall_ignore = syscall\n")
     assert suite("-k", "sick").returncode == 0
     (tmp_path / "pytest.ini").write_text("[pytest]\nwhystall_max_stall = 50ms\n")
     done = suite("-x", "-k", "sick or allowed")
@@ -181,9 +181,43 @@ def test_without_the_program_or_started_by_a_program(suite, tmp_path):
                           stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 4 and done.stdout.count("once") == 1
     assert "start this one with whystall run -- COMMAND" in done.stderr
+    text = (tmp_path / "own.py").read_text()
+    (tmp_path / "own.py").write_text(text.replace("'--whystall-max-stall=50ms', ", ""))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nwhystall_max_stall = 50ms\n")  # an IDE's runner must go on
+    done = subprocess.run([DEBIAN, "own.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 0 and "1 passed" in done.stdout
+    assert "whystall: 1 test has a stall budget, but nobody records: whystall run -- COMMAND" in done.stdout
     done = subprocess.run([BINARY, "run", "-q", "--", DEBIAN, "own.py"], cwd=tmp_path, env=environment,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1 and "1 failed" in done.stdout and "loop stalled" in done.stdout
+
+
+def test_a_test_that_is_run_again_is_judged_again(suite, tmp_path):
+    """As pytest-rerunfailures does it: the same name once more."""
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\nfrom _pytest.runner import runtestprotocol\n@pytest.hookimpl\n"
+        "def pytest_runtest_protocol(item, nextitem):\n for run in range(3):\n"
+        "  item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)\n  item._initrequest()\n"
+        "  for report in runtestprotocol(item, nextitem=nextitem, log=False):\n"
+        "   print('RUN', run, report.when, report.outcome)\n"
+        "  item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)\n return True\n")
+    (tmp_path / "test_again.py").write_text("import asyncio, time\nruns = []\ndef test_it():\n runs.append(1)\n async def main():\n"
+                                            "  await asyncio.sleep(0.001)\n  time.sleep(0.15 if len(runs) < 3 else 0)\n"
+                                            " asyncio.run(main())\n")
+    done = suite("--whystall-max-stall=50ms", "-s", "test_again.py")
+    assert re.findall(r"RUN \d call (\w+)", done.stdout) == ["failed", "failed", "passed"], done.stdout
+
+
+def test_a_recorder_that_dies_is_told(suite, tmp_path):
+    (tmp_path / "test_dies.py").write_text("import asyncio, os, signal, time\ndef test_it():\n async def main():\n"
+                                           "  await asyncio.sleep(0.001)\n  time.sleep(0.15)\n asyncio.run(main())\n"
+                                           " os.kill(os.getppid(), signal.SIGKILL)\n time.sleep(0.2)\n")
+    (tmp_path / "go").write_text('#!/bin/sh\n"$@"\n')
+    done = suite("--whystall-max-stall=50ms", "test_dies.py", before=["sh", tmp_path / "go"])
+    assert done.returncode == 128 + 9
+    # whoever has the streams still gets what pytest says
+    assert "whystall: the recorder does not answer any more: not all tests were judged" in done.stdout and "1 passed" in done.stdout
 
 
 def test_a_child_process_is_in_its_parents_test(run, report, tmp_path):

@@ -16,6 +16,7 @@
 #include "native.h"
 #include "privilege.h"
 #include "proc.h"
+#include "quota.h"
 #include "shim.h"
 
 /* --- dump: may it be looked into? --- */
@@ -160,58 +161,26 @@ static void names_examine(struct doctor *d, pid_t pid)
 
 /* --- its limits --- */
 
-/* The path of a controller's cgroup in /proc/PID/cgroup ("ID:controllers:path"). */
-static bool cgroup_path(const char *text, const char *controller, char *buf, size_t size)
+/* CPUs that its control groups let it use, 0: no limit, or not known. */
+static double cpus_allowed(pid_t pid)
 {
-	for (const char *line = text; line && *line; line = strchr(line, '\n'), line += line != NULL) {
-		const char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
-		size_t n = strlen(controller), length = path ? (size_t)(path - names - 1) : 0;
-		bool found = !n && !length;
-		for (const char *at = names ? names + 1 : NULL; at && n && at + n <= path; at++)
-			found |= !strncmp(at, controller, n) && (at[n] == ',' || at[n] == ':') &&
-				 (at[-1] == ',' || at[-1] == ':');
-		if (path && found) {
-			snprintf(buf, size, "%.*s", (int)strcspn(path + 1, "\n"), path + 1);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* CPUs that its cgroup may use, 0: no limit, or not known. */
-static double quota_read(pid_t pid)
-{
-	char path[64], group[2048], file[2176], *text = NULL, *max = NULL;
-	long quota = 0, period = 0;
+	struct quota quota = {0};
 	double cpus = 0;
-	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-	if (file_read(path, &text, 65536) <= 0 || strstr(text, ".."))
-		goto out;
-	if (cgroup_path(text, "", group, sizeof(group))) {
-		snprintf(file, sizeof(file), "/sys/fs/cgroup%s/cpu.max", group);
-		if (file_read(file, &max, 256) > 0 && sscanf(max, "%ld %ld", &quota, &period) == 2 &&
-		    period > 0)
-			cpus = (double)quota / (double)period;
-	}
-	if (!cpus && cgroup_path(text, "cpu", group, sizeof(group))) {
-		snprintf(file, sizeof(file), "/sys/fs/cgroup/cpu%s/cpu.cfs_quota_us", group);
-		int e = proc_setting(file, &quota);
-		snprintf(file, sizeof(file), "/sys/fs/cgroup/cpu%s/cpu.cfs_period_us", group);
-		if (!e && !proc_setting(file, &period) && quota > 0 && period > 0)
-			cpus = (double)quota / (double)period;
-	}
-out:
-	free(text);
-	free(max);
+	quota_look(&quota, pid);
+	int tightest = quota_tightest(&quota);
+	if (tightest >= 0 && quota.level[tightest].period_us)
+		cpus = (double)quota.level[tightest].quota_us / (double)quota.level[tightest].period_us;
+	quota_close(&quota);
 	return cpus;
 }
 
 static void process_limits(struct doctor *d, pid_t pid, const struct proc_status *s)
 {
-	double cpus = quota_read(pid);
+	double cpus = cpus_allowed(pid);
 	if (cpus > 0)
 		doctor_find(d, "cpu", DOCTOR_PARTLY,
-			    xprintf("its cgroup may use %.3g CPU%s; what it waits for beyond that is told as "
+			    xprintf("its control group may use %.3g CPU%s; what it waits for beyond that is "
+				    "told as "
 				    "runqueue",
 				    cpus, cpus == 1 ? "" : "s"),
 			    NULL);

@@ -132,6 +132,76 @@ def test_an_ordinary_whystall_says_what_helps(ordinary_user, up):
     assert (status, out) == (3, "") and ("PR_SET_DUMPABLE" in err or "ptrace_scope" in err)
 
 
+# --- attach, by users who have just these capabilities ---
+
+STALLS = """
+import asyncio, time
+def blocks():
+    time.sleep(0.15)
+async def main():
+    print("up", flush=True)
+    while True:
+        await asyncio.sleep(0.05)
+        blocks()
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def attached(ordinary_user, tmp_path):
+    """attached(call, binary, user) -> what attach says as call's user of a process of that user's."""
+    running = []
+
+    def look(call, program, user, group):
+        process = subprocess.Popen(["/usr/bin/python3", "-c", STALLS], stdout=subprocess.PIPE, text=True, user=user,
+                                   group=group, extra_groups=[], cwd="/")
+        running.append(process)
+        assert process.stdout.readline() == "up\n"
+        done = call([program, "attach", "-d", "2s", "-o", f"{ordinary_user.directory}/{tmp_path.name}", "-f", "json",
+                     str(process.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return [s["culprit"]["function"] for p in json.loads(done.stdout)["processes"] for st in p["stalls"]
+                for s in st["segments"] if s["seconds"] > 0.1 and s["cause"] == "syscall"]
+
+    yield look
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.skipif(yama() > 0, reason="kernel.yama.ptrace_scope")
+def test_attach_with_capabilities_of_the_file(ordinary_user, lent, attached):
+    found = attached(ordinary_user, lent, 65534, 65534)
+    assert found and set(found) == {"blocks"}
+
+
+def test_attach_with_a_services_capabilities(ordinary_user, attached):
+    caps = "+" + FOUR.replace("cap_", "").replace(",", ",+")
+
+    def service(command, **more):
+        return subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", caps,
+                               "--ambient-caps", caps, *command], cwd="/", **more)
+
+    found = attached(service, ordinary_user.binary, 1, 1)
+    assert found and set(found) == {"blocks"}
+
+
+def test_attach_with_a_containers_capabilities(ordinary_user, attached):
+    def container(command, **more):
+        return subprocess.run(["setpriv", "--inh-caps", "-all", "--bounding-set",
+                               "-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search", *command], cwd="/", **more)
+
+    ordinary_user.directory.chmod(0o777)  # this root may not write where it likes
+    found = attached(container, ordinary_user.binary, 1, 1)
+    assert found and set(found) == {"blocks"}
+
+
+def test_attach_is_refused_what_the_caller_could_not_trace(ordinary_user, lent, up):
+    status, out, err = ask(ordinary_user, lent, "attach", "-d", "1s", str(up(user=1, group=1)))
+    assert (status, out) == (3, "") and "is not wholly uid" in err, err
+
+
 # --- doctor ---
 
 def doctor(user, binary, *arguments):
@@ -266,6 +336,28 @@ def test_doctor_sees_a_program_that_the_shim_cannot_enter(cc):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_doctor_sees_a_quota():
+    from test_causes import quota_group
+
+    group, why = quota_group()
+    if group is None:
+        pytest.skip(why)
+    process = subprocess.Popen(["sleep", "1000"])
+    try:
+        (group / "cgroup.procs").write_text(str(process.pid))
+        found, _ = doctor(root, str(BINARY), str(process.pid))
+        assert "may use 0.08 CPUs" in found["cpu"]["said"]
+    finally:
+        process.kill()
+        process.wait()
+        for _ in range(50):
+            try:
+                group.rmdir()
+                break
+            except OSError:
+                time.sleep(0.05)
 
 
 def test_doctor_sees_a_program_under_run(binary, tmp_path):

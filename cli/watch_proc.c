@@ -20,6 +20,9 @@
 #define TRIES_ABSENT 12u /* looks for an interpreter that is not (yet) in the process, over about 20 s */
 #define FORGET_AFTER_NS NS
 #define NAMES_AT_ONCE 8u
+#define CPU_AT_ONCE 16u
+#define CPU_OFTEN 16u /* times in a thread's life so far */
+#define CPU_STALE_NS (NS / 50)
 #define NAME_TRIES 6u /* in quick succession; after that, and once it has one, every other second */
 
 void watch_note(struct watch *w, const char *sentence)
@@ -242,8 +245,10 @@ static int thread_totals(struct watch *w, struct watch_thread *t)
 	struct arena_thread *slot = t->slot;
 	int64_t cpu, delay;
 	int result = schedstat_read(t, &cpu, &delay);
-	if (!result)
+	if (!result) {
 		t->seen.cpu_ns = cpu;
+		t->cpu_at = w->now;
+	}
 	t->seen.gil_known = !t->proc->slot->lock[0].freed					       ? 0
 			    : t->proc->seen.backend == BACKEND_EBPF && !probe_hooked(w->options.probe) ? 2
 												       : 1;
@@ -275,8 +280,11 @@ static void thread_end(struct watch *w, struct watch_thread *t, uint64_t when, b
 	bool ours = (state == THREAD_LIVE || state == THREAD_ENDED) && LOAD(t->slot->serial) == t->serial;
 	if (t->loop)
 		watch_loop_cut(w, t, when, cut);
-	if (ours)
-		thread_totals(w, t);
+	/* it is gone: what it had when it was last seen tells little if that was long ago */
+	uint64_t age = when > t->seen.start_ns ? when - t->seen.start_ns : 0;
+	if (ours && thread_totals(w, t) &&
+	    when > t->cpu_at + (age / 8 > CPU_STALE_NS ? age / 8 : CPU_STALE_NS))
+		t->seen.cpu_ns = -1;
 	t->live = false;
 	t->seen.end_ns = when > t->seen.start_ns ? when : t->seen.start_ns; /* it began after this look did */
 	writer_put_thread(w->writer, &t->seen);
@@ -483,6 +491,7 @@ static void thread_new(struct watch *w, uint32_t index)
 	t->schedstat = -1;
 	t->name_tries = 0;
 	t->next_name = w->now;
+	t->next_cpu = t->cpu_at = 0;
 	w->by_thread_slot[index] = t;
 	watch_thread_name(w, t);
 	writer_put_thread(w->writer, &t->seen);
@@ -623,6 +632,26 @@ static void names_read(struct watch *w)
 	}
 }
 
+/* The CPU time of threads, the more often the younger they are: nobody says it when a thread has ended. */
+static void cpu_read(struct watch *w)
+{
+	unsigned read = 0;
+	int64_t cpu, delay;
+	for (size_t i = 0; i < w->threads.n && read < CPU_AT_ONCE; i++) {
+		w->cpu_next = w->cpu_next + 1 < w->threads.n ? w->cpu_next + 1 : 0;
+		struct watch_thread *t = w->threads.at[w->cpu_next];
+		if (!t->live || w->now < t->next_cpu)
+			continue;
+		uint64_t age = w->now > t->seen.start_ns ? w->now - t->seen.start_ns : 0;
+		t->next_cpu = w->now + (age < NS * CPU_OFTEN ? age / CPU_OFTEN : NS);
+		read++;
+		if (schedstat_read(t, &cpu, &delay))
+			continue;
+		t->seen.cpu_ns = cpu;
+		t->cpu_at = w->now;
+	}
+}
+
 void watch_processes(struct watch *w)
 {
 	uint32_t procs = LOAD(w->arena->proc_high), threads = LOAD(w->arena->thread_high);
@@ -648,6 +677,7 @@ void watch_processes(struct watch *w)
 			thread_new(w, i);
 	}
 	names_read(w);
+	cpu_read(w);
 	for (size_t i = 0; i < w->procs.n; i++) {
 		struct watch_proc *p = w->procs.at[i];
 		if (!p->live)

@@ -131,7 +131,8 @@ struct watch_thread {
 	struct obs_thread seen;
 	uint64_t next_name;
 	unsigned name_tries;
-	bool named; /* by its runtime */
+	uint64_t cpu_at, next_cpu; /* when its CPU time was last read, and is to be next */
+	bool named;		   /* by its runtime */
 	int schedstat;
 	int stat;	/* + 1; 0: not open */
 	char run_state; /* "R", "S", "D", "T", "t" ... of /proc, as last read; 0: not known */
@@ -163,6 +164,7 @@ struct watch {
 	uint64_t start_ns;
 	uint64_t now;	  /* of this look */
 	uint64_t slow_at; /* next second-by-second work */
+	size_t cpu_next;  /* position in threads: whose CPU time is read next */
 	unsigned perf_open, faults_open;
 	uint64_t lost_events, suppressed;
 	uint64_t threads_refused; /* by processes that have ended, and the next */

@@ -73,3 +73,24 @@ def test_cancelled_threads_give_their_places_back(run, cc):
     """More of them than there is room for at once."""
     done = run(cc(PROGRAMS / "cancelled.c", "-pthread"), 4000)
     assert done.returncode == 0 and "not recorded" not in said(done)
+
+
+BURN = """
+import asyncio, threading, time
+def burn():
+    end = time.thread_time() + 0.4
+    while time.thread_time() < end:
+        pass
+async def main():
+    thread = threading.Thread(target=burn, name="burner")
+    thread.start()
+    while thread.is_alive():
+        await asyncio.sleep(0.02)
+asyncio.run(main())
+"""
+
+
+def test_a_thread_that_ends_soon_has_its_cpu_time(run, report):
+    process, = report(run(DEBIAN, "-c", BURN).record)["processes"]
+    burner, = (t for t in process["threads"] if t["name"] == "burner")
+    assert 0.3 < burner["cpu_s"] < 0.42

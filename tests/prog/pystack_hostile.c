@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A process that pretends to be CPython 3.12 and lies: pystack_hostile MODE. For
- * tests/case/test_interp_python.py, which asserts that the module answers soon and with an error, whatever it
- * is told.
+ * A process that pretends to be CPython and lies: pystack_hostile MODE. For tests/case/test_interp_python.py,
+ * which asserts that the module answers soon and with an error, whatever it is told. Compiled with -DMINOR=12
+ * and the like, -DFREE_THREADED=1 for a build without the GIL.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "cli/interp/python_layout.h"
 
 unsigned char _PyRuntime[1 << 20];
-const unsigned long Py_Version = 0x030c01f0;
+const unsigned long Py_Version = 0x030001f0 | MINOR << 16;
 unsigned char PyCode_Type[512], PyFrame_Type[512], PyUnicode_Type[512], PyDict_Type[512], PyLong_Type[512],
 	PyBytes_Type[512], PyTuple_Type[512], PyModule_Type[512], PyFunction_Type[512],
 	PyMemberDescr_Type[512];
@@ -23,7 +23,7 @@ static const struct python_layout rows[] = {
 };
 
 static unsigned char interp[1 << 20], state[2][1024], cframe[64], frame[2][256], code[512], text[128],
-	bytes[64];
+	bytes[64], copies[64], copy[64];
 
 static void put(unsigned char *at, int offset, const void *value)
 {
@@ -81,12 +81,41 @@ static void wait_for_lock(const struct python_layout *l, const char *mode)
 	put(member, l->member_definition, member);
 }
 
+/* What a real one writes at the start of _PyRuntime, from 3.13 on. */
+static void publish(const struct python_layout *l)
+{
+	if (!l->debug_size)
+		return;
+	memcpy(_PyRuntime, "xdebugpy", 8);
+	put(_PyRuntime, l->debug_version, (void *)Py_Version);
+	put(_PyRuntime, l->debug_free_threaded, (void *)FREE_THREADED);
+#define FIELD(name)               \
+	if (l->debug_##name >= 0) \
+		put(_PyRuntime, l->debug_##name, (void *)(uintptr_t)l->name);
+	PYTHON_DEBUG_FIELDS(FIELD)
+#undef FIELD
+}
+
+/* A frame in the second of two copies of its code, each thread's own. */
+static void copies_make(const struct python_layout *l)
+{
+	if (l->code_tlbc < 0)
+		return;
+	put(code, l->code_tlbc, copies);
+	put(copies, l->tlbc_size, (void *)2);
+	put(copies, l->tlbc_entries, code + l->code_adaptive);
+	put(copies, l->tlbc_entries + 8, copy);
+	frame[0][l->frame_tlbc_index] = 1;
+	put(frame[0], l->frame_instruction, copy);
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
 	const struct python_layout *l = rows;
-	while (l->minor != 12)
+	while (l->minor != MINOR || l->free_threaded != FREE_THREADED)
 		l++;
+	publish(l);
 	unsigned char *gil = interp + 60000;
 	int one = 1, units = 20;
 	put(_PyRuntime, l->runtime_interpreters_head, interp);
@@ -99,13 +128,18 @@ int main(int argc, char **argv)
 	put(state[0], l->tstate_interp, interp);
 	put(state[1], l->tstate_interp, interp);
 	put(state[0], l->tstate_native_thread_id, (void *)(uintptr_t)getpid());
-	put(state[0], l->tstate_cframe, cframe);
-	put(cframe, l->cframe_current_frame, frame[0]);
+	if (l->tstate_cframe >= 0) {
+		put(state[0], l->tstate_cframe, cframe);
+		put(cframe, l->cframe_current_frame, frame[0]);
+	} else {
+		put(state[0], l->tstate_current_frame, frame[0]);
+	}
 	for (int i = 0; i < 2; i++) {
 		put(frame[i], l->frame_code, code);
 		put(frame[i], l->frame_back, frame[!i]);
 		put(frame[i], l->frame_instruction, code + l->code_adaptive);
 	}
+	copies_make(l);
 	unsigned shape =
 		1u << l->unicode_kind_shift | 1u << l->unicode_compact_shift | 1u << l->unicode_ascii_shift;
 	put(text, l->object_type, PyUnicode_Type);
@@ -141,6 +175,12 @@ int main(int argc, char **argv)
 	} else if (!strcmp(mode, "noise")) {
 		for (size_t i = 0; i < sizeof(interp) - 5000; i++)
 			interp[i] = (unsigned char)(i * 7919 >> 3);
+	} else if (!strcmp(mode, "offsets")) { /* what it publishes is nonsense */
+		memset(_PyRuntime + 24, 0xff, (size_t)(l->debug_size > 24 ? l->debug_size - 24 : 0));
+	} else if (!strcmp(mode, "copies")) { /* more copies of the code than memory holds */
+		put(frame[1], l->frame_back, NULL);
+		frame[0][l->frame_tlbc_index + 2] = 0x7f;
+		put(copies, l->tlbc_size, (void *)0x7fffffffffffffff);
 	} else if (!strcmp(mode, "honest")) {
 		put(frame[1], l->frame_back, NULL);
 		frame[1][l->frame_owner] = (unsigned char)l->frame_shim_owner;

@@ -13,6 +13,17 @@ struct collector {
 	uint64_t holder;
 };
 
+/* Some 3.13.x has them 4 bytes earlier in a structure of the same length (PyGC_Head is aligned otherwise).
+ * Their lists' heads tell: what is read there must be two addresses. */
+static bool generations_there(struct interp *py, uint64_t gc)
+{
+	enum { HEAD_TO_COUNT = 20 }; /* struct gc_generation: next, prev, threshold, count */
+	uint64_t link[2];
+	return !mem_read(py->pid, gc + (uint64_t)py->layout.gc_middle_count - HEAD_TO_COUNT, link,
+			 sizeof(link)) &&
+	       link[0] && link[1] && !(link[0] >> 47) && !(link[1] >> 47) && !(link[0] % 4);
+}
+
 static int collector_read(struct interp *py, uint64_t gc, uint64_t gil, struct collector *out)
 {
 	const struct python_layout *l = &py->layout;
@@ -27,7 +38,7 @@ static int collector_read(struct interp *py, uint64_t gc, uint64_t gil, struct c
 	/* a micro release may have changed the rest of the structure: it says how long it is now */
 	const struct python_layout *row = python_layout_find(l->minor, l->free_threaded);
 	if (l->gc_full_count >= 0 && row && row->gc_size == l->gc_size &&
-	    row->gc_collecting == l->gc_collecting) {
+	    row->gc_collecting == l->gc_collecting && generations_there(py, gc)) {
 		part[n++] = (struct mem_part){gc + (uint64_t)l->gc_middle_count, &out->middle, 4};
 		part[n++] = (struct mem_part){gc + (uint64_t)l->gc_full_count, &out->full, 4};
 		part[n++] = (struct mem_part){gc + (uint64_t)l->gc_long_lived, &out->objects, 8};

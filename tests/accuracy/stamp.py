@@ -104,6 +104,26 @@ class NativeSelector(Selector):
         return found
 
 
+class Epoll:
+    """Takes the place of the select.epoll that a framework waits on itself (trio, Twisted), with the same stamps."""
+
+    def __init__(self, epoll):
+        self.epoll = epoll
+        self.start = self.ready = 0
+
+    def __getattr__(self, name):
+        return getattr(self.epoll, name)
+
+    def poll(self, timeout=None, maxevents=-1):
+        entry = now()
+        self.ends(entry)
+        events = self.epoll.poll(timeout, maxevents)
+        self.begins(entry, now(), milliseconds(timeout), len(events))
+        return events
+
+    ends, begins = Selector.ends, Selector.begins
+
+
 def milliseconds(timeout):
     """What selectors.EpollSelector and select.epoll make of a timeout in seconds."""
     if timeout is None:
@@ -354,6 +374,22 @@ def joined(children):
         _lines.extend(lines)
         _loops.extend(loops)
         _pids.append(pid)
+
+
+class Timers:
+    """A loop that is not asyncio's, of which no more is known than how it calls a function later."""
+
+    def __init__(self, call_later):
+        self.call_later = call_later
+
+
+def beats(call_later, stamps=True):
+    """Says that this thread runs a loop that is not asyncio's (`stamps`: nor are its waits stamped); write() then comes
+    at its end."""
+    _loops.append(threading.get_native_id())
+    beat = Beat(Timers(call_later), stamps)
+    if stamps:
+        threading.current_thread().beat = beat
 
 
 def write():

@@ -415,7 +415,6 @@ struct writer *writer_start(struct store *store)
 	struct writer *w = xcalloc(1, sizeof *w);
 	w->store = store;
 	w->last = &w->first;
-	w->committed = now_ns();
 	pthread_mutex_init(&w->mutex, NULL);
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);

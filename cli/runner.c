@@ -144,7 +144,7 @@ static int sample_inside(const struct judge *j, const struct runner *r, const st
 		return -1;
 	if (r->row->how == BY_GREENLET)
 		return !is_start(look.outermost);
-	if (r->row->how == BY_MODULE && look.hidden)
+	if (r->row->how == BY_MODULE && (look.hidden || !s->native))
 		return -1;
 	return strcmp(runner_root(look.outermost, root, sizeof root), r->root) ? -1 : 0;
 }

@@ -132,6 +132,23 @@ static bool budget_fits(const struct check *c, const struct observations *seen)
 	return false;
 }
 
+/* A test that never ran passes no gate. */
+static bool test_ran(const struct observations *seen, const char *record)
+{
+	const char *names[512];
+	size_t n = 0;
+	for (size_t i = 0; i < seen->marks.n; i++) {
+		if (!strcmp(seen->marks.at[i].text, mark))
+			return true;
+		if (n < LENGTH(names) && *seen->marks.at[i].text)
+			names[n++] = seen->marks.at[i].text;
+	}
+	const char *near = nearest(mark, names, n);
+	say("check: no test \"%s\" ran in %s%s%s%s", mark, record, near ? "; did you mean " : "",
+	    near ? near : "", near ? "?" : "");
+	return false;
+}
+
 static int check_write(FILE *out, const struct verdict *v, const struct format_options *options,
 		       void *closure)
 {
@@ -139,6 +156,10 @@ static int check_write(FILE *out, const struct verdict *v, const struct format_o
 	struct outcome o;
 	if (!budget_fits(c, v->seen)) {
 		c->status = EXIT_USAGE;
+		return 1;
+	}
+	if (mark && !test_ran(v->seen, options->record)) {
+		c->status = EXIT_RECORD;
 		return 1;
 	}
 	char was[PROSE_MAX], is[PROSE_MAX];

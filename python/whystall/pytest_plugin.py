@@ -130,6 +130,7 @@ class Watch:
         self.tests = {}  # nodeids by mark
         self.told = set()  # marks of those that stalled for too long
         self.silent = False  # the recorder does not answer any more
+        self.lost = False
         self.before = []  # the marks to put back
         self.stalls = self.first = seen.stalls()
         self.program = recorder.program() if seen.record else None
@@ -170,6 +171,9 @@ class Watch:
             return None
         status, out, trouble = self.ask("check", "-f", "junit", "--test", text, *budget.options())
         if status == 0 or "no event loop was seen" in trouble:
+            return None
+        if "check: no test " in trouble:  # the mark did not come through
+            self.lost = True
             return None
         if status != 1:
             return Stall(trouble)
@@ -254,8 +258,9 @@ class Watch:
         return None
 
     def pytest_terminal_summary(self, terminalreporter):
-        if self.silent:
-            terminalreporter.write_line("whystall: the recorder does not answer any more: not all tests were judged")
+        if self.silent or self.lost:
+            terminalreporter.write_line("whystall: the recorder %s: not all tests were judged" %
+                                        ("does not answer any more" if self.silent else "did not get every test's name"))
         if self.told:
             terminalreporter.write_line("whystall: in %d test%s an event loop stalled for too long; see also whystall "
                                         "report %s" % (len(self.told), "" if len(self.told) == 1 else "s",
@@ -266,7 +271,7 @@ class Gather:
     """Registered instead of Watch where other processes run the tests (pytest-xdist)."""
 
     def __init__(self, seen):
-        self.seen, self.told, self.silent = seen, set(), False
+        self.seen, self.told, self.silent, self.lost = seen, set(), False, False
 
     def pytest_runtest_logreport(self, report):
         if any(name == TITLE for name, _ in report.user_properties):

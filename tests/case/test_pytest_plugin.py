@@ -242,6 +242,36 @@ def test_a_test_may_read_the_record_that_it_is_in(run, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_check_of_one_test(run, binary, tmp_path):
+    (tmp_path / "marks.py").write_text(
+        "import asyncio, sys, time\nsys.path.insert(0, sys.argv[1])\nfrom whystall import recorder\nseen = recorder.find()\n"
+        "async def main(s):\n await asyncio.sleep(0.001)\n time.sleep(s)\n"
+        "for name, s in ('test_sick', 0.15), ('test_fine', 0):\n seen.mark(name)\n asyncio.run(main(s))\n seen.mark('')\n")
+    record = run(DEBIAN, "marks.py", ROOT / "python", cwd=tmp_path).record
+
+    def check(*options):
+        return subprocess.run([binary, "check", *options, record], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    assert check("--max-stall", "50ms", "--test", "test_sick").returncode == 1
+    assert check("--max-stall", "50ms", "--test", "test_fine").returncode == 0
+    done = check("--max-stall", "50ms", "--test", "test_fin")
+    assert done.returncode == 4 and done.stderr.startswith('whystall: check: no test "test_fin" ran in ')
+    assert done.stderr.endswith("; did you mean test_fine?\n")
+    for options in (["--max-p99", "5ms"], ["--max-stalled", "1"], ["--max-stall", "1s", "--baseline", record]):
+        done = check("--test", "test_sick", *options)
+        assert done.returncode == 2 and "--test goes with --max-stall and --fail-on only" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_without_a_recorder_all_calls_come_to_nothing(tmp_path):
+    script = ("import ctypes\nf = ctypes.CDLL(None)\nf.whystall_record.restype = ctypes.c_char_p\n"
+              "print(f.whystall_mark(b'x'), f.whystall_record(), f.whystall_stalls(), f.whystall_threshold(), f.whystall_sync(),"
+              " f.whystall_synced(7))")
+    done = subprocess.run([DEBIAN, "-c", script], stdout=subprocess.PIPE, text=True, check=True,
+                          env=dict(os.environ, LD_PRELOAD=str(BINARY.parent / "libwhystall.so")))
+    assert done.stdout == "-1 None 0 0 0 1\n"
+
+
 def test_marks_are_taken_in_order_and_none_is_lost(run, tmp_path):
     import sqlite3
 

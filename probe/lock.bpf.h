@@ -28,10 +28,10 @@ enum {
 #define OWNER_OFFSET 8
 #define WORD_WAITERS 2u	    /* a contended mutex's word */
 #define AGAIN_NS 1000000ull /* of CPU time: a wait for the same lock this soon after one is the same wait */
-/* glibc's condition variable: those who signal it wake the futexes at its end (__g_signals,
- * bits/thread-shared-types.h) */
+/* glibc's condition variable: those who signal it wake futexes at its end (__g_signals: from 40 on, from
+ * glibc 2.41 on from 32; bits/thread-shared-types.h) */
 #define COND_BYTES 48ull
-#define COND_SIGNALS 40ull
+#define COND_SIGNALS 32ull
 
 /* The interpreter's lock that a futex belongs to, + 1; 0: none. */
 INLINE uint32_t lock_find(struct probe_proc *p, uint64_t address)

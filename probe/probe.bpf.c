@@ -87,12 +87,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	}
 	uint64_t now = bpf_ktime_get_ns();
 	uint8_t class = syscall_class[t->call & (PROBE_SYSCALLS - 1)];
+	if (t->gil_since && t->blocked_ns && !hooks_on)
+		gil_check(t, p);
 	if (t->waiting == PROBE_WAITING) {
 		futex_exit(t, index, p, now);
 		return 0;
 	}
-	if (t->gil_since && t->blocked_ns && !hooks_on)
-		gil_check(t, p);
 	if (t->ready) {
 		ready_exit(t, index, p, result);
 		return 0;

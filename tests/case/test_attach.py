@@ -109,7 +109,7 @@ def loop_of(document, pid):
     return process, process["loops"][0]
 
 
-@pytest.mark.parametrize("version", ("debian", "3.8", "3.12", "3.13"))
+@pytest.mark.parametrize("version", ("debian", "3.8", "3.10", "3.12", "3.13", "3.14", "3.15"))
 def test_the_verdict_is_that_of_run(attach, start, report, python_of, version):
     program = start(SICK, python=python_of(version))
     watcher = attach(program.pid)

@@ -147,7 +147,8 @@ void watch_lock_ask(struct watch *w, struct watch_thread *t, const struct now_co
 	t->loop->asked = (struct watch_asked){.since = now->since,
 					      .lock = l->id,
 					      .owner = waited.nobody ? 0 : thread_id_of(w, p, &waited.owner),
-					      .nobody = waited.nobody};
+					      .nobody = waited.nobody,
+					      .name = l->name};
 }
 
 bool watch_lock_asked(const struct watch_thread *t, struct obs_wait *wait)

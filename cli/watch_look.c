@@ -290,19 +290,36 @@ void watch_look_counts(struct watch *w, struct watch_thread *t, struct watch_sta
 		look_put(w, s, &raw);
 }
 
+/* "GIL", "the import lock of numpy", "a lock": what the thread waits for. */
+static void lock_text(const struct watch_thread *t, const struct now_copy *now, char *buf, size_t size)
+{
+	const struct watch_asked *asked = t->loop ? &t->loop->asked : NULL;
+	const char *name = asked && asked->since == now->since ? asked->name : NULL;
+	if (is_gil(t->proc, now->object))
+		snprintf(buf, size, "GIL");
+	else
+		snprintf(buf, size, "%s%s", name ? lock_article(name) : "", name ? name : "a lock");
+}
+
 void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t size)
 {
 	struct now_copy now;
-	char frame[256];
+	char frame[256], lock[300] = "";
 	struct watch_thread *holder = t;
 	if (!now_read(t->slot, &now))
 		now.now = NOW_RUNNING;
 	if (now.now == NOW_LOCK) {
-		bool gil = is_gil(t->proc, now.object);
-		holder = gil ? gil_holder(w, t->proc, now.object) : watch_owner(w, t, &now);
+		holder = is_gil(t->proc, now.object) ? gil_holder(w, t->proc, now.object)
+						     : watch_owner(w, t, &now);
+		lock_text(t, &now, lock, sizeof lock);
 		if (holder && holder != t) {
 			frame_text(holder, frame, sizeof frame);
-			snprintf(buf, size, "%s held by %s", gil ? "GIL" : "a lock", frame);
+			if (!strcmp(lock, LOCK_NAME_JOIN))
+				snprintf(buf, size, "waiting for a thread to end: %s", frame);
+			else if (is_gil(t->proc, now.object))
+				snprintf(buf, size, "%s held by %s", lock, frame);
+			else /* the line may be cut: who it is comes first */
+				snprintf(buf, size, "%s holds %s", frame, lock);
 			return;
 		}
 		holder = t;
@@ -312,9 +329,10 @@ void watch_describe(struct watch *w, struct watch_thread *t, char *buf, size_t s
 		snprintf(buf, size, "stopped in %s", frame);
 	else if (now.now == NOW_CALL)
 		snprintf(buf, size, "%s in %s", watch_hook_call(now.hook), frame);
+	else if (now.now == NOW_LOCK)
+		snprintf(buf, size, "%s waits for %s", frame, lock);
 	else
-		snprintf(buf, size, "%s %s", now.now == NOW_LOCK ? "waiting for a lock in" : "running",
-			 frame);
+		snprintf(buf, size, "running %s", frame);
 }
 
 static void look_next(struct watch *w, struct watch_stall *s)

@@ -33,6 +33,7 @@ struct watch_asked {
 	uint64_t since; /* of the wait, 0: nothing */
 	uint32_t lock, owner;
 	bool nobody;
+	const char *name; /* NULL: none */
 };
 
 /* An epoll instance that several threads wait on: one loop, whoever of them has the tick. */

@@ -49,11 +49,16 @@ void hunt_climb(struct hunt *h, uint64_t owner)
 		 class);
 }
 
-/* What the user calls a module: __main__ is the script. */
+/* What the user calls a module: __main__ is the script, nothing if that came with -c or from standard input.
+ */
 static void module_name(const struct frame *frame, const char *module, char *buf, size_t size)
 {
 	if (strcmp(module, "__main__") || !frame->file) {
 		snprintf(buf, size, "%s", module);
+		return;
+	}
+	if (frame->file[0] == '<') {
+		buf[0] = 0;
 		return;
 	}
 	const char *slash = strrchr(frame->file, '/'), *base = slash ? slash + 1 : frame->file;
@@ -75,6 +80,8 @@ static void name_take(struct hunt *h, enum rank rank, const char *owner, const c
 		return;
 	h->rank = rank;
 	snprintf(h->name, sizeof(h->name), "%s%s", owner, field);
+	if (h->name[0] == '.') /* of a module without a name */
+		memmove(h->name, h->name + 1, strlen(h->name));
 }
 
 /* Looks into an object, which the code calls `as` ("" if by an attribute of something: then `as` is what that

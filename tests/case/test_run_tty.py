@@ -164,3 +164,31 @@ def test_a_stall_is_one_line_while_it_lasts(terminal):
     assert len(lines) >= 2 and all("GIL held by" in line and len(line) < 80 for line in lines)
     assert "\n" not in said[said.index(lines[0]):said.index(lines[-1])]
     assert said[said.rindex(lines[-1]) + len(lines[-1]):].startswith("\r\x1b[K")
+
+
+LOCKED = """
+import asyncio, threading, time
+cache_lock = threading.Lock()
+def rebuild(taken):
+    with cache_lock:
+        taken.set()
+        time.sleep(1.8)
+async def main():
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+    taken = threading.Event()
+    threading.Thread(target=rebuild, args=(taken,)).start()
+    while not taken.is_set():
+        await asyncio.sleep(0.001)
+    with cache_lock:
+        pass
+    await asyncio.sleep(0.01)
+asyncio.run(main())
+"""
+
+
+def test_the_line_has_the_locks_name(terminal):
+    t = terminal(sys.executable, "-c", LOCKED)
+    said = t.read()
+    assert t.wait() == 0
+    assert 'rebuild <string>:7 holds threading.' in said

@@ -131,11 +131,15 @@ def ordinary_user(tmp_path_factory):
         pytest.skip("not root: the other cases run as an ordinary user already")
     user = pwd.getpwnam("nobody")
     directory = tmp_path_factory.mktemp("nobody")
-    for parent in (directory, *directory.parents):
-        if parent == pathlib.Path("/"):
-            break
-        if parent.stat().st_mode & 0o001 == 0:
-            parent.chmod(parent.stat().st_mode | 0o055)
+
+    def open_up():  # again and again: another pytest of the same user closes their common parent as it starts
+        for parent in (directory, *directory.parents):
+            if parent == pathlib.Path("/"):
+                break
+            if parent.stat().st_mode & 0o001 == 0:
+                parent.chmod(parent.stat().st_mode | 0o055)
+
+    open_up()
     copy = directory / "bin"
     copy.mkdir()
     shutil.copy2(BINARY, copy / "whystall")
@@ -146,6 +150,7 @@ def ordinary_user(tmp_path_factory):
         environment = dict(more.pop("env", os.environ), HOME=str(directory), USER="nobody", TMPDIR=str(directory))
         more.setdefault("cwd", directory)
         more.setdefault("stdin", subprocess.DEVNULL)
+        open_up()
         return subprocess.run([str(c) for c in command], env=environment, user=user.pw_uid, group=user.pw_gid,
                               extra_groups=[], **more)
 

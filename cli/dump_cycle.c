@@ -16,12 +16,15 @@ static int next_of(const struct dump *d, int i)
 	return dump_thread_of(d, w->holder.tid);
 }
 
-/* Did the thread stay where it was from the first look on? Who waits for the GIL wakes up all the time. */
+/* Did the thread stay where it was from the first look on? Who waits for the GIL wakes up all the time, but
+ * gets nowhere while that does not change hands. */
 static bool stands_still(const struct dump_look *l, int i)
 {
 	const struct dump_peek *a = &l->seen.at[i].first, *b = &l->seen.at[i].last;
-	if (l->dump->threads.at[i].wait.kind == LOCK_GIL)
-		return dump_futex(a) && dump_gil_of(l, a->args[0]) == dump_gil_of(l, b->args[0]);
+	if (l->dump->threads.at[i].wait.kind == LOCK_GIL) {
+		int gil = dump_gil_of(l, b->args[0]);
+		return gil >= 0 && l->turns[gil] != UINT64_MAX;
+	}
 	return a->number == b->number && !memcmp(a->args, b->args, sizeof(a->args)) &&
 	       (a->voluntary == b->voluntary || l->dump->threads.at[i].wait.timed);
 }

@@ -18,6 +18,7 @@
 #define PERF_MAX 16 /* threads sampled */
 #define NATIVE_FRAMES 256
 #define TRIES 4
+#define FEW 256 /* threads that are asked again */
 
 static void peek(struct dump_look *l, pid_t tid, struct dump_peek *p, struct native_sample *sample)
 {
@@ -107,6 +108,10 @@ int dump_threads_begin(struct dump_look *l, bool native)
 	for (int i = 0; i < n; i++) {
 		struct dump_seen *s = thread_add(l, tids[i]);
 		peek(l, tids[i], &s->first, NULL);
+		for (int k = 0; k < TRIES && s->first.number == -EAGAIN && n < FEW; k++) {
+			sched_yield();
+			peek(l, tids[i], &s->first, NULL);
+		}
 		if (perf && s->first.number == -EAGAIN && sampled++ < PERF_MAX)
 			perf = perf_start(l, s, tids[i]);
 	}
@@ -301,8 +306,7 @@ void dump_threads_end(struct dump_look *l)
 		gils_note(l);
 	sleeps_measure(l);
 	for (size_t i = 0; i < d->threads.n; i++)
-		if (d->threads.at[i].state == DUMP_BLOCKED)
-			dump_wait(l, (int)i);
+		dump_wait(l, (int)i);
 }
 
 void dump_threads_close(struct dump_look *l)

@@ -13,7 +13,7 @@ int dump_threads_begin(struct dump_look *, bool native);
 void dump_threads_end(struct dump_look *);
 void dump_threads_close(struct dump_look *);
 
-/* dump_wait.c: what a thread that is blocked in a call waits for, once its stack is known. */
+/* dump_wait.c: what a thread waits for, if it does, once its stack is known. */
 void dump_wait(struct dump_look *, int thread);
 
 #endif

@@ -112,11 +112,28 @@ static void since_ask(struct dump_look *l, int i)
 	w->ns = w->at_least ? (int64_t)(l->ended - l->began) : -1;
 }
 
+/* Who waits for the GIL wakes up every switch interval to ask for it. Caught at that it seems to run, but if
+ * the GIL has not changed hands since the first look, it waits still. */
+static bool waits_still(struct dump_look *l, int i)
+{
+	struct dump_seen *s = &l->seen.at[i];
+	int gil = dump_futex(&s->first) ? dump_gil_of(l, s->first.args[0]) : -1;
+	if (gil < 0 || l->turns[gil] == UINT64_MAX || l->holders[gil] == l->dump->threads.at[i].tid)
+		return false;
+	s->last.number = s->first.number;
+	memcpy(s->last.args, s->first.args, sizeof(s->last.args));
+	return true;
+}
+
 void dump_wait(struct dump_look *l, int i)
 {
 	struct dump_thread *t = &l->dump->threads.at[i];
 	const struct dump_peek *p = &l->seen.at[i].last;
 	struct dump_wait *w = &t->wait;
+	if ((t->state == DUMP_RUNNING || t->state == DUMP_RUNNABLE) && waits_still(l, i))
+		t->state = DUMP_BLOCKED;
+	if (t->state != DUMP_BLOCKED)
+		return;
 	if (p->number < 0)
 		return;
 	if (p->times.state == 'D')

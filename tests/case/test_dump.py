@@ -445,6 +445,36 @@ def test_a_deadlock_of_pythons_locks(start, dump, text, python, kind):
     assert said.startswith("Deadlock of 2 threads") and "taken at two app0.py:18" in said
 
 
+NATIVE = """
+import ctypes, threading
+libc = ctypes.PyDLL(None)  # calls that keep the GIL
+mutex = ctypes.create_string_buffer(64)
+def has_mutex():
+    libc.pthread_mutex_lock(mutex)
+    taken.set()
+    while True:
+        pass
+def has_gil():
+    taken.wait()
+    libc.pthread_mutex_lock(mutex)
+taken = threading.Event()
+print("up", flush=True)
+for name in (has_mutex, has_gil):
+    threading.Thread(target=name, name=name.__name__).start()
+"""
+
+
+def test_a_deadlock_of_the_gil_and_a_mutex(start, dump, text, python):
+    """As extensions make it that call back into Python with a lock of their own."""
+    app = start(NATIVE, python=python)
+    seen = until(dump, app.pid, lambda d: d["deadlocks"])
+    ring = {t["thread"]: t for t in seen["deadlocks"][0]["threads"]}
+    assert set(ring) == {"has_mutex", "has_gil"} and not seen["deadlocks"][0]["timed"]
+    assert (ring["has_gil"]["lock"]["kind"], ring["has_mutex"]["lock"]["kind"]) == ("mutex", "gil")
+    assert seen.named["has_gil"]["has_gil"] and seen["gils"][0]["waiters"]
+    until(text, app.pid, lambda said: said.startswith("Deadlock of 2 threads") and "for the GIL, which has_gil" in said)
+
+
 UNKNOWN = """
 import threading, time
 lock = threading.Lock()

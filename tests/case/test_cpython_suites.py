@@ -57,8 +57,8 @@ class Suite:
         stem = self.directory / f"{self.runs}"
         stem.with_suffix(".json").write_text(json.dumps(choice))
         command = [self.python, str(DRIVER), str(stem), self.module, str(stem.with_suffix(".json"))]
-        self.record = stem.with_suffix(".whystall") if under else None
         if under:
+            self.record = stem.with_suffix(".whystall")
             command = [self.binary, "run", "-q", "-o", str(self.record), "--", *command]
         with open(stem.with_suffix(".log"), "wb") as log:
             return stem, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -111,7 +111,11 @@ def differences(suite, choice):
 
 
 def compared(binary, python, module, directory, choice):
-    broken, flaky = differences(Suite(binary, python, module, directory), choice)
+    suite = Suite(binary, python, module, directory)
+    broken, flaky = differences(suite, choice)
+    text = subprocess.run([binary, "report", "-f", "json", suite.record], stdout=subprocess.PIPE, check=True).stdout
+    process = json.loads(text)["processes"][0]
+    assert process["backend"] == "preload" and process["runtime"]["name"] == "cpython" and process["note"] is None
     if flaky:
         print("come out one way or the other:", json.dumps(flaky, indent=1))
     assert not broken, json.dumps(broken, indent=1)

@@ -377,7 +377,7 @@ void watch_process_end(struct watch *w, struct watch_proc *p, uint64_t when)
 	uint64_t orderly = LOAD(p->slot->end);
 	watch_events(w);
 	watch_leave_end(w, p);
-	p->seen.end_ns = when;
+	p->seen.end_ns = when > p->seen.start_ns ? when : p->seen.start_ns; /* it began after this look did */
 	process_close(w, p, orderly ? orderly : when, !orderly);
 	__atomic_store_n(&p->slot->state, PROC_FREE, __ATOMIC_RELEASE);
 }

@@ -55,11 +55,6 @@ int store_close(struct store *);
 int store_load(struct observations *out, const char *path, char *why, size_t why_size);
 void observations_free(struct observations *);
 
-/* A record's ticks second by second (since its start), which store_load only sums: by loop, then second, then
- * length. 0 or -errno. */
-typedef void tick_visitor(void *closure, uint32_t loop, uint64_t second, uint32_t bucket, uint64_t count);
-int store_ticks(const char *path, tick_visitor *, void *closure);
-
 /* Has it not ended, as far as is known? A stall that its process did not live to see the end of has. */
 bool stall_under_way(const struct observations *, const struct obs_stall *);
 

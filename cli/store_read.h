@@ -9,6 +9,7 @@
 
 #include "observe.h"
 #include "schema.h"
+#include "ticks.h"
 #include "store.h"
 
 struct load {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "../budget.h"
-#include "../store.h"
+#include "../ticks.h"
 #include "html.h"
 
 #define SLICES 400

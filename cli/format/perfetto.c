@@ -14,7 +14,7 @@
 
 #include "../format.h"
 #include "../prose.h"
-#include "../store.h"
+#include "../ticks.h"
 #include "emit.h"
 #include "text.h"
 #include "walk.h"

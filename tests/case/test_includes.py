@@ -41,7 +41,8 @@ def test_cli_headers_point_upwards():
 def test_parts_know_only_contracts():
     """A cause, a format, an interpreter includes no command, and none of the capture."""
     allowed = {"cause": {"cause", "verdict", "observe", "frame", "util", "part", "format", "prose", "timeline"},
-               "format": {"format", "verdict", "observe", "frame", "util", "part", "writer", "prose", "budget", "compare"},
+               "format": {"format", "verdict", "observe", "frame", "util", "part", "writer", "prose", "budget", "compare",
+                          "ticks", "metrics"},
                "interp": {"interp", "mem", "frame", "util", "part", "native"}}
     wrong = [(str(a), str(b)) for a, b in edges("cli")
              if a.parent.name in allowed and b.parent.name != a.parent.name

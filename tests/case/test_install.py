@@ -159,6 +159,10 @@ def venv(wheel, tmp_path_factory):
 def test_the_installed_wheel(venv, tmp_path):
     assert (venv.parent / "lib" / "whystall" / "libwhystall.so").exists()
     works(venv / "whystall", tmp_path)
+    found = subprocess.run([venv / "whystall", "doctor"], stdout=subprocess.PIPE, text=True).stdout
+    assert re.search(r"^  run +ok", found, re.M), found
+    done = subprocess.run([venv / "whystall", "run", "-q", "--listen", "localhost:0", "--", "true"], stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
 
 
 def test_pytest_finds_the_installed_plugin(venv, tmp_path):

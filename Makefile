@@ -134,11 +134,11 @@ $(BUILD)/tests/%.so: tests/%.c | $(BUILD)/.headers
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -lpthread
-$(BUILD)/tests/bench/lock $(BUILD)/tests/bench/waits: $(BUILD)/%: %.c | $(BUILD)/.headers
+$(BUILD)/tests/bench/lock $(BUILD)/tests/bench/waits $(BUILD)/tests/bench/pause: $(BUILD)/%: %.c | $(BUILD)/.headers
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -o $@ $< -lpthread
-FIXTURES := $(BUILD)/tests/accuracy/hold.so $(BUILD)/tests/bench/lock $(BUILD)/tests/bench/waits
+FIXTURES := $(BUILD)/tests/accuracy/hold.so $(BUILD)/tests/bench/lock $(BUILD)/tests/bench/waits $(BUILD)/tests/bench/pause
 
 demo: deps all
 	@$(PYTHON) demo/demo.py --build $(BUILD)

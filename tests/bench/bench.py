@@ -231,6 +231,24 @@ def attach_waits(bench, quick):
           f"{'':14}0 at 200,000: {'ok' if not lost and rate > 200000 else 'MISSED'}", flush=True)
 
 
+def attach_pause(bench, quick):
+    """The longest that a running thread was held up while whystall came and went, beside the same bare."""
+    worst = {}
+    for under in (False, True):
+        longest = []
+        for _ in range(2 if quick else 5):
+            process = subprocess.Popen([bench.build / "tests" / "bench" / "pause", "4"], stdout=subprocess.PIPE, text=True)
+            time.sleep(0.3)
+            for _ in range(4 if under else 0):
+                attached = Attached(bench, process.pid)
+                time.sleep(0.2)
+                attached.stop()
+            longest.append(float(process.communicate()[0]))
+        worst[under] = statistics.median(longest)
+    print(f"{'attached: longest pause':30} {worst[False]:8.0f} -> {worst[True]:8.0f} us"
+          f"{'':14}below 1000: {'ok' if worst[True] < 1000 else 'MISSED'}", flush=True)
+
+
 def idle(bench, quick):
     started, _ = serve(bench, True)
     time.sleep(3)
@@ -359,7 +377,8 @@ def suite(bench, quick):
 
 MEASUREMENTS = {"lock": locks, "handover": handovers, "memory": memory, "idle": idle, "server": server_load,
                 "verdict": verdict, "formats": formats, "pytest": suite,
-                "attach": attach_load, "attach-idle": attach_idle, "attach-waits": attach_waits}
+                "attach": attach_load, "attach-idle": attach_idle, "attach-waits": attach_waits,
+                "attach-pause": attach_pause}
 
 
 def main():

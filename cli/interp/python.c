@@ -153,7 +153,8 @@ static int locks(struct interp *py, struct interp_lock *out, int max)
 	for (int i = 0; i < gils && !e && n < max; i++) {
 		struct gil gil;
 		uint64_t at = gil_address(py, i);
-		bool known = !at;
+		/* nobody can want the lock of an interpreter without threads; there may be very many */
+		bool known = !at || (i && !py->interp[py->interps - 1 - i].threads);
 		for (int k = 0; k < n; k++)
 			known = known || out[k].address == at;
 		if (known)

@@ -70,9 +70,11 @@ threading.Event().wait()
 WAYS = [(v, how) for v in VERSIONS for how in ((), ("static",))]
 WAYS += [(v, ("static", "stripped")) for v in LEARNED]
 WAYS += [("3.12", ("static", "exported", "stripped"))] if "3.12" in VERSIONS else []
+FEW = [(v, how) for v, how in WAYS if "stripped" in how or (v, how) in (("3.8", ("static",)), ("3.10", ()))]
 
 
-@pytest.mark.parametrize("version,how", WAYS, ids=["-".join((v, *(how or ("shared",)))) for v, how in WAYS])
+@pytest.mark.parametrize("version,how", [
+    pytest.param(v, how, id="-".join((v, *(how or ("shared",)))), marks=() if (v, how) in FEW else pytest.mark.all) for v, how in WAYS])
 def test_an_embedded_interpreter(version, how, embedded, start, look, tmp_path):
     program, environment = embedded(version, *how)
     script = tmp_path / "app.py"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whether a thread runs, waits for memory or is stopped, from /proc/PID/task/TID/stat (proc(5)). Stops have
- * no event in the target: a stopped thread writes nothing. Of the command itself, its parent is told at once
- * (SIGCHLD); of others the looks tell, and a stop's ends lie between two looks.
+ * Whether a thread runs, waits for memory or is stopped, from /proc/PID/task/TID/stat (proc(5)); frozen is
+ * stopped too. Stops have no event in the target: a stopped thread writes nothing. Of the command itself, its
+ * parent is told at once (SIGCHLD); of others the looks tell, and a stop's ends lie between two looks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +25,21 @@ static bool stat_parse(const char *text, char *state, int64_t *faults)
 	return true;
 }
 
+/* A frozen control group (docker pause) leaves its threads asleep: kernel/freezer.c, and kernel/signal.c for
+ * cgroup v2. */
+static bool is_frozen(const struct watch_thread *t)
+{
+	static const char *const places[] = {"__refrigerator", "do_freezer_trap"};
+	char path[64], *wchan = NULL;
+	bool frozen = false;
+	snprintf(path, sizeof path, "/proc/%d/task/%d/wchan", t->proc->pid, t->seen.tid);
+	if (file_read(path, &wchan, 256) > 0)
+		for (size_t i = 0; i < LENGTH(places); i++)
+			frozen = frozen || !strcmp(wchan, places[i]);
+	free(wchan);
+	return frozen;
+}
+
 void watch_run_read(struct watch_thread *t)
 {
 	char buf[512];
@@ -44,6 +59,8 @@ void watch_run_read(struct watch_thread *t)
 		t->run_state = 0;
 		t->faults = -1;
 	}
+	if ((t->run_state == 'D' || t->run_state == 'S') && is_frozen(t))
+		t->run_state = 'T';
 }
 
 void watch_run_close(struct watch_thread *t)

@@ -24,8 +24,9 @@ static void stopped_explain(const struct verdict_process *p, const struct verdic
 	char total[32], often[32] = "";
 	if (v->calls > 1)
 		snprintf(often, sizeof often, ", in %u pieces", v->calls);
-	v->why = xprintf("The process was stopped for %s%s: by SIGSTOP or its like, or by a debugger.",
-			 time_format(total, sizeof total, v->ns), often);
+	v->why = xprintf(
+		"The process was stopped for %s%s: by SIGSTOP or its like, by the freezer or by a debugger.",
+		time_format(total, sizeof total, v->ns), often);
 	v->advice = xstrdup("Find out who stops it: a shell's job control, a debugger or tracer, a script "
 			    "that pauses processes. The code is not to blame.");
 }

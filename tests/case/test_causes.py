@@ -161,6 +161,60 @@ asyncio.run(main())
     assert "SIGSTOP" in cause["why"] and cause["culprit"]["tid"], cause
 
 
+def test_frozen(run, report, tmp_path):
+    """docker pause: the process is as good as stopped, though no signal says so."""
+    group = None
+    for line in open("/proc/self/mountinfo"):
+        point, (kind, _, options) = line.split()[4], line.split(" - ")[1].split()[:3]
+        made = pathlib.Path(point) / f"whystall-test-{os.getpid()}"
+        if kind == "cgroup2" or (kind == "cgroup" and "freezer" in options.split(",")):
+            try:
+                made.mkdir()
+            except OSError:
+                continue
+            group = made
+            break
+    if group is None:
+        pytest.skip("no control group can be made")
+    switch = ("cgroup.freeze", "1", "0") if (group / "cgroup.freeze").exists() else ("freezer.state", "FROZEN", "THAWED")
+    program = tmp_path / "app.py"
+    program.write_text(START + """
+group, parent, file, on, off = sys.argv[1:]
+open(group + "/cgroup.procs", "w").write(str(os.getpid()))
+read, write = os.pipe()
+if not os.fork():
+    open(parent + "/cgroup.procs", "w").write(str(os.getpid()))
+    time.sleep(0.4)
+    open(group + "/" + file, "w").write(on)
+    start = time.monotonic()
+    time.sleep(0.3)
+    os.write(write, b"%.6f" % (time.monotonic() - start))
+    open(group + "/" + file, "w").write(off)
+    os._exit(0)
+def crunch():
+    end = time.monotonic() + 0.9
+    while time.monotonic() < end:
+        pass
+async def main():
+    await calm()
+    crunch()
+    await calm()
+asyncio.run(main())
+open(parent + "/cgroup.procs", "w").write(str(os.getpid()))
+print(os.read(read, 64).decode())
+os.wait()
+""")
+    try:
+        done = run(pythons()["debian"], program, group, group.parent, *switch)
+    finally:
+        group.rmdir()
+    assert done.returncode == 0, done.stderr
+    document = report(done.record)
+    stopped, true = seconds(checked(document), "stopped"), float(done.stdout)
+    assert abs(stopped - true) < 0.03 + 0.1 * true, (stopped, true)
+    assert seconds(checked(document), "fault") == 0
+
+
 def test_stopped_while_nothing_is_due(run, report, tmp_path):
     program = tmp_path / "app.py"
     program.write_text(START + STOPPER + """

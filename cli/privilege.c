@@ -33,7 +33,7 @@
 
 const int privilege_attach[] = {CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, -1};
 
-const int privilege_dump[] = {CAP_PERFMON, CAP_SYS_PTRACE, -1};
+const int privilege_dump[] = {CAP_PERFMON, -1};
 
 static const struct {
 	int number;
@@ -73,7 +73,9 @@ void privilege_keep(const int *capabilities)
 	if (!privilege_borrowed() || proc_status(getpid(), 0, &self))
 		return;
 	for (int i = 0; capabilities && capabilities[i] >= 0; i++)
-		if (self.permitted >> capabilities[i] & 1)
+		/* without this one the kernel itself asks at each look what the caller may: at that instant
+		 */
+		if (capabilities[i] != CAP_SYS_PTRACE && self.permitted >> capabilities[i] & 1)
 			data[capabilities[i] / 32].permitted |= 1u << capabilities[i] % 32;
 	for (int i = 0; i < 2; i++)
 		data[i].effective = data[i].permitted;
@@ -126,8 +128,6 @@ bool caller_may_trace(pid_t pid, char *why, size_t size)
 	if (!same_user(&s))
 		snprintf(why, size, "%sprocess %d is not wholly uid %d, gid %d's", prefix, (int)pid,
 			 (int)getuid(), (int)getgid());
-	else if (!ours || !theirs || strcmp(ours, theirs))
-		snprintf(why, size, "%sprocess %d is in another user namespace", prefix, (int)pid);
 	else if (!is_dumpable(pid, s.uid[1]))
 		snprintf(why, size, "%sprocess %d does not let itself be traced (PR_SET_DUMPABLE)", prefix,
 			 (int)pid);
@@ -139,6 +139,8 @@ bool caller_may_trace(pid_t pid, char *why, size_t size)
 			 "or "
 			 "sudo sysctl kernel.yama.ptrace_scope=0",
 			 prefix, yama_scope());
+	else if (!ours || !theirs || strcmp(ours, theirs))
+		snprintf(why, size, "%sprocess %d is in another user namespace", prefix, (int)pid);
 	else
 		return true;
 	return false;
@@ -187,12 +189,15 @@ void privilege_explain(pid_t pid, const char *command, char *why, size_t size)
 
 /* --- the forms --- */
 
-/* All of them, or those that are missing; `skip` characters of each name are left out. */
-static char *capability_list(const char *separator, size_t skip, bool upper, bool missing)
+/* All of them, or those that are missing; `skip` characters of each name are left out. `lent`: those that the
+ * program's file can lend. */
+static char *capability_list(const char *separator, size_t skip, bool upper, bool missing, bool lent)
 {
 	char *list = NULL;
 	for (int i = 0; privilege_attach[i] >= 0; i++) {
 		char name[64], *longer;
+		if (lent && privilege_attach[i] == CAP_SYS_PTRACE)
+			continue;
 		if (missing && (privilege_has(privilege_attach[i]) || privilege_has(CAP_SYS_ADMIN)))
 			continue;
 		snprintf(name, sizeof(name), "%s", privilege_name(privilege_attach[i]) + skip);
@@ -207,7 +212,7 @@ static char *capability_list(const char *separator, size_t skip, bool upper, boo
 
 char *privilege_missing(void)
 {
-	return capability_list(", ", 0, true, true);
+	return capability_list(", ", 0, true, true, privilege_borrowed());
 }
 
 /* One that exists, whose members an administrator already lets read logs. */
@@ -229,20 +234,20 @@ char *privilege_form(enum privilege_form form)
 	char *list, *text;
 	switch (form) {
 	case PRIVILEGE_FILE:
-		list = capability_list(",", 0, false, false);
+		list = capability_list(",", 0, false, false, true);
 		text = xprintf("sudo chgrp %s %s &&\nsudo chmod 750 %s &&\nsudo setcap %s=ep \\\n%s\n",
 			       group_name(), path, path, list, path);
 		break;
 	case PRIVILEGE_SYSTEMD:
-		list = capability_list(" ", 0, true, false);
+		list = capability_list(" ", 0, true, false, false);
 		text = xprintf("AmbientCapabilities=%s\nCapabilityBoundingSet=%s\n", list, list);
 		break;
 	case PRIVILEGE_DOCKER:
-		list = capability_list(" --cap-add=", 4, true, false);
+		list = capability_list(" --cap-add=", 4, true, false, false);
 		text = xprintf("docker run --pid=host --cap-add=%s IMAGE\n", list);
 		break;
 	default:
-		list = capability_list(", ", 4, true, false);
+		list = capability_list(", ", 4, true, false, false);
 		text = xprintf("hostPID: true    # of the pod, or shareProcessNamespace: true\n"
 			       "securityContext: {runAsUser: 0, capabilities: {add: [%s]}}\n",
 			       list);

@@ -16,8 +16,8 @@ bool privilege_borrowed(void);
  * a sentence. What is asked may change meanwhile: ask again before anything read is shown. */
 bool caller_may_trace(pid_t pid, char *why, size_t size);
 
-/* Gives up all borrowed capabilities but these (ended by -1; NULL: none at all). Called before a command does
- * anything. */
+/* Gives up all borrowed capabilities but these (ended by -1; NULL: none at all), CAP_SYS_PTRACE in any case.
+ * Called before a command does anything. */
 void privilege_keep(const int *capabilities);
 
 /* The kernel refuses to let us read process pid: which rule it is, and the command that helps. Sentences. */

@@ -155,6 +155,7 @@ def ordinary_user(tmp_path_factory):
                               extra_groups=[], **more)
 
     as_user.directory = directory
+    as_user.open_up = open_up
     as_user.binary = str(copy / "whystall")
     return as_user
 

@@ -157,6 +157,7 @@ def attached(ordinary_user, tmp_path):
                                    group=group, extra_groups=[], cwd="/")
         running.append(process)
         assert process.stdout.readline() == "up\n"
+        ordinary_user.open_up()
         done = call([program, "attach", "-d", "2s", "-o", f"{ordinary_user.directory}/{tmp_path.name}", "-f", "json",
                      str(process.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
         assert done.returncode == 0, done.stderr

@@ -41,15 +41,15 @@ void judge_close(struct judge *j)
 }
 
 /* Moves a slice of an array sorted by stall on to this stall's part. */
-#define SLICE(j, what, array)                                                                      \
-	do {                                                                                       \
-		size_t at = (size_t)((j)->what##s - (j)->seen->array.at) + (j)->what##_count;      \
-		while (at < (j)->seen->array.n && (j)->seen->array.at[at].stall < (j)->stall->id)  \
-			at++;                                                                      \
-		(j)->what##s = (j)->seen->array.at + at;                                           \
-		(j)->what##_count = 0;                                                             \
-		while (at < (j)->seen->array.n && (j)->seen->array.at[at].stall == (j)->stall->id) \
-			at++, (j)->what##_count++;                                                 \
+#define SLICE(j, what, array)                                                                        \
+	do {                                                                                         \
+		size_t at = (size_t)((j)->what##s - (j)->seen->array.at) + (j)->what##_count;        \
+		while (at < (j)->seen->array.n && (j)->seen->array.at[at].stall < (j)->stall->id)    \
+			at++;                                                                        \
+		(j)->what##s = at ? (j)->seen->array.at + at : (j)->seen->array.at; /* maybe NULL */ \
+		(j)->what##_count = 0;                                                               \
+		while (at < (j)->seen->array.n && (j)->seen->array.at[at].stall == (j)->stall->id)   \
+			at++, (j)->what##_count++;                                                   \
 	} while (0)
 
 void judge_stall(struct judge *j, const struct obs_stall *stall, uint32_t loop_thread)

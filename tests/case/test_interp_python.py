@@ -272,13 +272,15 @@ LIARS = ["3.12", "3.13", "3.13t", "3.14", "3.14t", "3.15", "3.15t"]
 
 @pytest.fixture
 def liar(start, look, tmp_path):
-    """liar(version, mode) -> what is seen of a process that pretends to be that CPython."""
+    """liar(version, mode, ...) -> what is seen of a process that pretends to be that CPython; more goes to
+    pystack_dump, "TID" as the process's."""
 
-    def run(version, mode):
+    def run(version, mode, *more):
         program = tmp_path / f"python{version}"
         subprocess.run(["cc", "-std=gnu11", "-w", "-rdynamic", f"-I{ROOT}", f"-DMINOR={version[2:4]}",
                         f"-DFREE_THREADED={int(version.endswith('t'))}", "-o", program, PROGRAMS / "pystack_hostile.c"], check=True)
-        return look(start([program, mode]).pid)
+        pid = start([program, mode]).pid
+        return look(pid, *[pid if m == "TID" else m for m in more])
 
     return run
 
@@ -302,3 +304,21 @@ def test_a_process_that_lies(version, mode, liar):
     answer = liar(version, mode)
     assert time.monotonic() - before < 5
     assert answer["error"] < 0 or all(t["error"] < 0 and t["stack"] == [] for t in answer["threads"])
+
+
+LOCKS_LIARS = ("3.12", "3.13", "3.15")
+
+
+@pytest.mark.parametrize("version", LOCKS_LIARS)
+@pytest.mark.parametrize("mode,name", [("lock", 'threading.Lock "dummy"'), ("lock-classes", "threading.Lock"),
+                                       ("lock-items", "threading.Lock")])
+def test_a_lock_in_a_process_that_lies(version, mode, name, liar):
+    """Crowds of classes with crowds of slots, lists in themselves: the name that is certain, soon."""
+    answer = liar(version, mode, "lock", "TID", "0x123456789a0")
+    assert answer["lock"] == {"error": 0, "name": name, "nobody": False, "ends": False, "owner": 0}
+    assert answer["us"] < 3_000_000
+
+
+@pytest.mark.parametrize("version", LOCKS_LIARS)
+def test_a_lock_that_is_no_object(version, liar):
+    assert liar(version, "lock", "lock", "TID", "0x123456789b0")["lock"]["error"] == ENOENT

@@ -143,3 +143,31 @@ def test_sets_that_share_members_are_one_loop(run, report, tmp_path):
     assert loop["wait"] == "pselect6" and loop["ticks"] == 39
     assert [(heaviest(s)["cause"], heaviest(s)["culprit"]["function"]) for s in ills(process)] == [
         ("syscall", "fill")] * 4
+
+
+POLLED = """
+import asyncio, selectors, socket, sys, threading, time
+def block(): time.sleep(0.1)
+here, there = socket.socketpair()
+async def main():
+    asyncio.get_running_loop().add_reader(here, block)  # beside the loop's own wake-up descriptor
+    for i in range(40):
+        await asyncio.sleep(0.002)
+        if i == 20: block()
+kind = getattr(selectors, sys.argv[1])
+def run():
+    loop = asyncio.SelectorEventLoop(kind())
+    loop.run_until_complete(main())
+    loop.close()
+thread = threading.Thread(target=run, name="polling")
+thread.start(); thread.join()
+"""
+
+
+@pytest.mark.parametrize("selector, wait", [("SelectSelector", "pselect6"), ("PollSelector", "poll")])
+def test_a_runtimes_loop_may_poll_in_any_thread(run, report, tmp_path, selector, wait):
+    process = python_run(run, report, tmp_path, POLLED, selector)
+    loop, = process["loops"]
+    assert (loop["thread"], loop["wait"]) == ("polling", wait) and loop["ticks"] > 30
+    stall, = ills(process)
+    assert (heaviest(stall)["cause"], heaviest(stall)["culprit"]["function"]) == ("syscall", "block")

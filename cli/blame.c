@@ -33,12 +33,22 @@ static int frame_find(const struct observations *o, const uint32_t *ids, int n, 
 	return -1;
 }
 
+/* The language whose frames are blamed; JavaScript's only where some of it is not Node's own. */
+static enum frame_kind language_of(const struct observations *o, const uint32_t *ids, int n)
+{
+	if (frame_find(o, ids, n, FRAME_PYTHON, 0) >= 0)
+		return FRAME_PYTHON;
+	return frame_find(o, ids, n, FRAME_JS, ORIGIN_USER) >= 0 ||
+			       frame_find(o, ids, n, FRAME_JS, ORIGIN_PACKAGE) >= 0
+		       ? FRAME_JS
+		       : FRAME_NATIVE;
+}
+
 void blame_stack(const struct observations *o, uint32_t stack, struct culprit *out)
 {
 	int n, at = -1;
 	const uint32_t *ids = verdict_stack(o, stack, &n);
-	bool python = ids && frame_find(o, ids, n, FRAME_PYTHON, 0) >= 0;
-	enum frame_kind kind = python ? FRAME_PYTHON : FRAME_NATIVE;
+	enum frame_kind kind = ids ? language_of(o, ids, n) : FRAME_NATIVE;
 	for (int origin = ORIGIN_USER; ids && at < 0 && origin <= ORIGIN_RUNTIME; origin++)
 		at = frame_find(o, ids, n, kind, (enum frame_origin)origin);
 	if (at < 0)
@@ -47,14 +57,14 @@ void blame_stack(const struct observations *o, uint32_t stack, struct culprit *o
 	out->function = f->function;
 	out->file = f->file;
 	out->line = f->line;
-	if (!python)
+	if (kind == FRAME_NATIVE)
 		return;
 	const struct frame *frames[STACK_MAX];
 	int count = n < STACK_MAX ? n : STACK_MAX;
 	for (int i = 0; i < count; i++)
 		frames[i] = verdict_frame(o, ids[i]);
-	/* what was running below the innermost Python frame, on behalf of the one blamed */
-	int inner = frame_find(o, ids, n, FRAME_PYTHON, 0);
+	/* what was running below the innermost frame of the language, on behalf of the one blamed */
+	int inner = frame_find(o, ids, n, kind, 0);
 	const struct frame *native = inner < count ? stack_native_of(frames, count, inner) : NULL;
 	out->native = native ? native->function : NULL;
 }

@@ -90,5 +90,10 @@ const char *symbol_display(const char *name);
 struct perfmap *perfmap_open(pid_t pid); /* NULL: there is none that can be trusted */
 void perfmap_close(struct perfmap *);
 const char *perfmap_find(struct perfmap *, uint64_t pc); /* interned; NULL: not there */
+/* --- jsname.c --- */
+/* Is this the name of a JavaScript function? Then fills the frame. */
+bool js_frame(const char *name, struct frame *);
+/* Does this function of V8's only lead from JavaScript to C++, or back? */
+bool js_dispatch(const char *symbol);
 
 #endif

@@ -254,6 +254,7 @@ static int frames_of(struct native *n, uint64_t pc, struct frame *out, int max)
 			snprintf(unnamed, sizeof(unnamed), "[unknown]+0x%lx", (long)pc);
 			f.function = intern(unnamed);
 		}
+		js_frame(f.function, &f);
 		out[0] = f;
 		return 1;
 	}
@@ -262,6 +263,7 @@ static int frames_of(struct native *n, uint64_t pc, struct frame *out, int max)
 	f.origin = module_origin(m->name);
 	if (name) {
 		f.function = symbol_display(name);
+		f.origin = js_dispatch(name) ? ORIGIN_DISPATCH : f.origin;
 	} else {
 		snprintf(unnamed, sizeof(unnamed), "%s+0x%lx", m->name, (long)(pc - m->bias));
 		f.function = intern(unnamed);

@@ -115,8 +115,13 @@ def test_node(run, report):
     found = causes(process)
     assert any("pbkdf2" in f.lower() or "sha512" in f.lower() for f in found)
     assert any("Json" in f for f in found)
-    jit, = [f for f in found if "sumSquares" in f]
-    assert "cpu" in found[jit]
+    assert "cpu" in found["sumSquares"]
+    sums, = {(c["file"], c["line"]) for loop in process["loops"] for c in
+             (cause["culprit"] for cause in loop["causes"]) if c and c["function"] == "sumSquares"}
+    assert sums == (str(PACKAGES / "loop.js"), 13)
+    frame = next(f for stall in process["stalls"] for s in stall["segments"] for f in s["stack"]
+                 if f["function"] == "sumSquares")
+    assert frame["kind"] == "js"
     assert ills(only(report(run("node", PACKAGES / "loop.js", "healthy").record))) == []
 
 

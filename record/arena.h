@@ -24,8 +24,8 @@
 
 #define ARENA_PROCS 512u
 #define ARENA_THREADS 2048u
-#define ARENA_RING 512u /* events per thread, a power of two */
-#define ARENA_LOCKS 64u /* interpreter locks watched per process */
+#define ARENA_RING 512u	   /* events per thread, a power of two */
+#define ARENA_LOCKS 64u	   /* interpreter locks watched per process */
 #define ARENA_LOCK_GONE 1u /* arena_lock.freed of an interpreter that ended */
 #define ARENA_SEMS 2048u
 #define ARENA_HELD 4u

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program with a Python in it: embed PYTHON-SCRIPT [ARG...]. For tests/case/test_interp_embedded.py, which links
- * it in each way that there is.
+ * A program with a Python in it: embed PYTHON-SCRIPT [ARG...]. For tests/case/test_interp_embedded.py, which
+ * links it in each way that there is.
  */
 #include <Python.h>
 

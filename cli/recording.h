@@ -44,4 +44,27 @@ void recording_report(struct recording *, const char *prefix);
 /* What is wrong with --threshold and --rate, said; EXIT_USAGE or 0. */
 int recording_check(const char *command, const uint64_t *threshold_ns, const long *rate);
 
+/* The rows of the options that both have, into a struct recording and the command's own variables (cmd.h). */
+/* clang-format off */
+#define RECORDING_OPTIONS(recording, rate, rate_given, threshold_given)                                                  \
+	{'o', "output", "FILE", "the record (default: a new one in ~/.local/state/whystall)", OPT_STRING,                \
+	 &(recording).output, NULL, false, NULL},                                                                        \
+	{0, "report", "FILE", "also write the report to FILE, in the format of -f", OPT_STRING,                          \
+	 &(recording).report, NULL, false, NULL},                                                                        \
+	{0, "threshold", "TIME", "a tick this long is a stall (default 20ms)", OPT_TIME,                                 \
+	 &(recording).options.threshold_ns, NULL, false, &(threshold_given)},                                            \
+	{'n', "native", NULL, "take native stacks too (the default)", OPT_FLAG, &(recording).options.native,             \
+	 NULL, true, NULL},                                                                                              \
+	{0, "no-native", NULL, "take no native stacks", OPT_FLAG, &(recording).options.native, NULL, false, NULL},       \
+	{0, "loop", "THREAD", "only this thread (name or tid) is a loop", OPT_STRING, &(recording).options.loop,         \
+	 NULL, false, NULL},                                                                                             \
+	{0, "rate", "HZ", "looks at the threads concerned per second of a stall (default 200)", OPT_NUMBER,              \
+	 &(rate), NULL, false, &(rate_given)},                                                                           \
+	{0, "listen", "[ADDR:]PORT",                                                                                     \
+	 "metrics for Prometheus while it runs, at http://ADDR:PORT/metrics (default ADDR 127.0.0.1; port 0: any)",      \
+	 OPT_STRING, &(recording).listen, NULL, false, NULL},                                                            \
+	{0, "color", "WHEN", "colours and block characters (default auto, on a terminal that takes them)",               \
+	 OPT_CHOICE, &(recording).colour, report_colours, false, NULL}
+/* clang-format on */
+
 #endif

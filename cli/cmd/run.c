@@ -163,32 +163,13 @@ int capture_run(struct capture_run *c, int argc, char **argv)
 }
 
 static const struct option_row run_options[] = {
-	{'o', "output", "FILE", "the record (default: a new one in ~/.local/state/whystall)", OPT_STRING,
-	 &recording.output, NULL, false, NULL},
-	{0, "report", "FILE", "also write the report to FILE, in the format of -f", OPT_STRING,
-	 &recording.report, NULL, false, NULL},
+	RECORDING_OPTIONS(recording, rate, rate_given, threshold_given),
 	{'f', "format", "FORMAT", "of --report (default text)", OPT_CHOICE, &recording.format, format_names,
 	 false, NULL},
 	{'d', "duration", "TIME", "record for this long; the command runs on", OPT_TIME, &duration_ns, NULL,
 	 false, NULL},
-	{0, "threshold", "TIME", "a tick this long is a stall (default 20ms)", OPT_TIME,
-	 &recording.options.threshold_ns, NULL, false, &threshold_given},
-	{'n', "native", NULL, "take native stacks too (the default)", OPT_FLAG, &recording.options.native,
-	 NULL, true, NULL},
-	{0, "no-native", NULL, "take no native stacks", OPT_FLAG, &recording.options.native, NULL, false,
-	 NULL},
 	{0, "no-children", NULL, "leave the processes that the command starts alone", OPT_FLAG,
 	 &recording.options.children, NULL, false, NULL},
-	{0, "loop", "THREAD", "only this thread (name or tid) is a loop", OPT_STRING, &recording.options.loop,
-	 NULL, false, NULL},
-	{0, "rate", "HZ", "looks at the threads concerned per second of a stall (default 200)", OPT_NUMBER,
-	 &rate, NULL, false, &rate_given},
-	{0, "listen", "[ADDR:]PORT",
-	 "metrics for Prometheus while it runs, at http://ADDR:PORT/metrics "
-	 "(default ADDR 127.0.0.1; port 0: any)",
-	 OPT_STRING, &recording.listen, NULL, false, NULL},
-	{0, "color", "WHEN", "colours and block characters (default auto, on a terminal that takes them)",
-	 OPT_CHOICE, &recording.colour, report_colours, false, NULL},
 	{0},
 };
 

@@ -128,6 +128,7 @@ void watch_lock_ask(struct watch *w, struct watch_thread *t, const struct now_co
 {
 	struct watch_proc *p = t->proc;
 	struct interp_waited waited;
+	struct frame taken;
 	struct interp_thread key = {.tid = t->seen.tid, .pthread = t->slot ? t->slot->pthread : 0};
 	t->loop->asked.since = 0;
 	if (!p->interp || !p->ops->lock_look)
@@ -144,6 +145,10 @@ void watch_lock_ask(struct watch *w, struct watch_thread *t, const struct now_co
 	if (result || !l)
 		return;
 	l->passing = waited.nobody;
+	/* a lock without an owner's name: whoever is inside `with lock:` has it */
+	if (!waited.nobody && !waited.owner.pthread && !waited.owner.tid && !now->owner && waited.object &&
+	    p->ops->lock_within && p->ops->lock_within(p->interp, waited.object, &waited.owner, &taken))
+		waited.owner = (struct interp_thread){0};
 	t->loop->asked = (struct watch_asked){.since = now->since,
 					      .lock = l->id,
 					      .owner = waited.nobody ? 0 : thread_id_of(w, p, &waited.owner),

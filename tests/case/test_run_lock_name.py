@@ -63,3 +63,39 @@ def test_the_same_where_nothing_was_prepared(version, python_of, binary, report,
         program.kill()
         watcher.kill()
     check(output.splitlines(), report(tmp_path / "r"))
+
+
+HELD = """
+import asyncio, os, signal, threading, time
+
+class Cache:
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def rebuild(self):
+        with self.lock:
+            time.sleep(0.6)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    cache = Cache()
+    threading.Thread(target=cache.rebuild, name="rebuilder").start()
+    for _ in range(4):
+        await asyncio.sleep(0.01)
+    cache.lock.acquire()
+
+asyncio.run(main())
+"""
+
+
+def test_a_lock_that_is_never_released_has_its_holder(python, run, report, tmp_path):
+    """From 3.14 on a lock has no owner that could be read; who is inside `with lock:` has it."""
+    (tmp_path / "held.py").write_text(HELD)
+    done = run(python, tmp_path / "held.py")
+    assert done.returncode == 128 + 9
+    process = next(p for p in report(done.record)["processes"] if p["loops"])
+    [stall] = [s for s in process["stalls"] if s["ongoing"]]
+    waited = [s for s in stall["segments"] if s["cause"] == "lock" and s["seconds"] > 0.1]
+    assert [(s["lock"]["name"], s["culprit"]["thread"], s["culprit"]["function"], [h["thread"] for h in s["holders"]])
+            for s in waited] == [('threading.Lock "Cache.lock"', "rebuilder", waited[0]["culprit"]["function"], ["rebuilder"])]
+    assert waited[0]["culprit"]["function"].endswith("rebuild")

@@ -114,6 +114,8 @@ def restart(budget):
 
 def mark_text(nodeid, count):
     """At most MARK_MAX bytes that no other test has."""
+    if 4 * len(nodeid) <= MARK_MAX:
+        return nodeid
     raw = nodeid.encode("utf-8", "backslashreplace")
     if len(raw) <= MARK_MAX:
         return nodeid
@@ -143,7 +145,7 @@ class Watch:
             text += " (run %d)" % (2 + sum(n == nodeid for t, n in self.tests.items() if t.startswith(text + " (run ")))
         self.tests[text] = nodeid
         self.before.append(Watch.running)
-        self.text, self.stalls, Watch.running = text, self.seen.stalls(), text
+        self.text = Watch.running = text
         self.seen.mark(text)
 
     def pytest_runtest_logfinish(self):
@@ -188,8 +190,10 @@ class Watch:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item, call):
+        if call.when == "setup":
+            return
         stalls = self.seen.stalls()
-        if stalls == self.stalls or call.when == "setup" or self.text in self.told:
+        if stalls == self.stalls or self.text in self.told:
             return
         self.stalls = stalls
         stall = self.verdict(self.text, item) if self.sync() else None

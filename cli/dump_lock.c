@@ -191,21 +191,32 @@ static void taker_ask(struct dump_look *l, struct dump_wait *w, const struct dum
 		holder_set(l, w, taker, HOW_TAKER);
 }
 
+static struct dump_within *within_find(struct dump_look *l, uint64_t object)
+{
+	struct interp_thread thread;
+	for (size_t i = 0; i < l->within.n; i++)
+		if (l->within.at[i].object == object)
+			return &l->within.at[i];
+	struct dump_within *w = vec_push(&l->within);
+	w->object = object;
+	if (now_ns() < l->deadline && !l->ops->lock_within(l->interp, object, &thread, &w->taken))
+		w->tid = thread.tid;
+	return w;
+}
+
 /* Whose frames are inside the lock's own statement, and where that began. */
 static void within_ask(struct dump_look *l, struct dump_wait *w, uint64_t object, bool nobody)
 {
-	struct interp_thread thread;
-	struct frame taken;
-	if (!object || nobody || !l->ops->lock_within ||
-	    l->ops->lock_within(l->interp, object, &thread, &taken))
+	if (!object || nobody || !l->ops->lock_within)
 		return;
-	int owner = dump_thread_of(l->dump, thread.tid);
-	if (owner < 0 || (w->holder.tid && w->holder.tid != thread.tid))
+	const struct dump_within *within = within_find(l, object);
+	int owner = dump_thread_of(l->dump, within->tid);
+	if (owner < 0 || (w->holder.tid && w->holder.tid != within->tid))
 		return;
 	if (!w->holder.tid)
 		w->holder = (struct dump_holder){
-			.tid = thread.tid, .how = HOW_WITH, .name = l->dump->threads.at[owner].name};
-	w->taken = taken;
+			.tid = within->tid, .how = HOW_WITH, .name = l->dump->threads.at[owner].name};
+	w->taken = within->taken;
 }
 
 /* What the lock is to the program, and who has it as far as the runtime knows. */
@@ -213,7 +224,7 @@ static void runtime_ask(struct dump_look *l, struct dump_thread *t)
 {
 	struct dump_wait *w = &t->wait;
 	struct interp_waited waited;
-	if (!l->interp || !l->ops->lock_look ||
+	if (!l->interp || !l->ops->lock_look || now_ns() > l->deadline ||
 	    l->ops->lock_look(l->interp, (struct interp_thread){.tid = t->tid}, w->address, &waited))
 		return;
 	if (waited.name[0])

@@ -31,6 +31,13 @@ struct dump_seen {
 /* From the shim's shared memory, where the process has it. */
 struct dump_arena;
 
+/* Who is inside a lock's own statement: asked once for each lock. */
+struct dump_within {
+	uint64_t object;
+	pid_t tid; /* 0: not known */
+	struct frame taken;
+};
+
 struct dump_look {
 	struct dump *dump;
 	pid_t pid;
@@ -45,6 +52,7 @@ struct dump_look {
 	uint64_t turns[DUMP_LOCKS];
 	pid_t holders[DUMP_LOCKS];
 	int lock_count;
+	VEC(struct dump_within) within;
 	uint64_t began, ended; /* now_ns */
 	uint64_t deadline;     /* after which no more stacks are unwound */
 };

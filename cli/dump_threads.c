@@ -316,4 +316,5 @@ void dump_threads_close(struct dump_look *l)
 		free(l->seen.at[i].sample);
 	}
 	vec_free(&l->seen);
+	vec_free(&l->within);
 }

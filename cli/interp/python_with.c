@@ -8,11 +8,14 @@
  * from 3.14 on the method and then the lock (Python/bytecodes.c, LOAD_SPECIAL).
  */
 #include "cli/interp/python_scope.h"
+#include "cli/util.h"
 
 #define FRAMES_MAX 64
 #define BLOCKS_MAX 21	/* CO_MAXBLOCKS */
 #define TABLE_MAX 16384 /* bytes of a table of handlers, or of code */
 #define DEPTH_MAX 256
+#define ASKED_MAX 64 /* handlers looked at for one frame */
+#define WITHIN_NS (NS / 5)
 
 /* Where a frame stands, and what of its values a handler would find. */
 struct place {
@@ -67,7 +70,7 @@ static int place_by_table(struct interp *py, const struct python_frame *frame, l
 	unsigned char table[TABLE_MAX];
 	uint64_t bytes, size;
 	struct handler h;
-	int innermost = 0;
+	int innermost = 0, asked = 0;
 	int e = python_pointer(py, frame->code + (uint64_t)py->layout.code_exceptiontable, &bytes);
 	if (!e)
 		e = python_check(py, bytes, py->at.bytes);
@@ -85,7 +88,7 @@ static int place_by_table(struct interp *py, const struct python_frame *frame, l
 	for (int depth = 1; depth <= innermost && depth <= DEPTH_MAX && out->n < BLOCKS_MAX; depth++) {
 		long target = -1, start = -1, latest = -1;
 		for (int i = 0; handler_next(table, (int)size, &i, &h);)
-			if (h.depth == depth && h.start <= at && h.start > latest &&
+			if (h.depth == depth && h.start <= at && h.start > latest && asked++ < ASKED_MAX &&
 			    is_with(py, frame, at, h.target)) {
 				latest = h.start;
 				target = h.target;
@@ -270,9 +273,12 @@ static int within(struct interp *py, uint64_t lock, bool passes, struct interp_t
 	static struct stack stack; /* large; one thread looks */
 	struct python_frame frame[FRAMES_MAX];
 	int found = 0, e = python_refresh(py), threads = e ? 0 : py->threads;
+	uint64_t until = now_ns() + WITHIN_NS; /* unless the target is out to keep us busy */
 	if (!lock || py->layout.cfunction_method < 0)
 		return -ENOENT;
 	for (int i = 0; i < threads && i < py->threads; i++) {
+		if (now_ns() > until)
+			return -EAGAIN;
 		struct interp_thread thread = {
 			.pthread = python_u64(py->states + (size_t)i * (size_t)py->layout.tstate_size,
 					      py->layout.tstate_thread_id)};

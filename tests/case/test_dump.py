@@ -663,7 +663,7 @@ def test_an_ordinary_user_without_perf_events(ordinary_user, dump, cc, tmp_path)
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory):
     path = tmp_path_factory.mktemp("hostile") / "python3.12"
-    subprocess.run(["gcc", "-w", "-O1", "-I", PROGRAMS.parent.parent, "-rdynamic", "-o", path,
+    subprocess.run(["gcc", "-w", "-O1", "-DMINOR=12", "-DFREE_THREADED=0", "-I", PROGRAMS.parent.parent, "-rdynamic", "-o", path,
                     PROGRAMS / "pystack_hostile.c"], check=True)
     return str(path)
 

@@ -54,10 +54,12 @@ static void annotation_write(FILE *out, const char *level, const struct culprit 
 static void charge_annotate(FILE *out, const struct limit *limit, const struct charge *c)
 {
 	char value[48], allowed[48], ns[32];
+	const char *test = limit->stall ? limit->stall->mark : NULL;
 	char *message = xprintf(
-		"The event loop: %s %s, allowed %s; %s by %s, %s. %s", limit_name(limit),
-		limit_value(value, sizeof value, limit), limit_allowed(allowed, sizeof allowed, limit),
-		c->cause, c->culprit.function ? c->culprit.function : "a function not known",
+		"The event loop%s%s: %s %s, allowed %s; %s by %s, %s. %s", test ? " in test " : "",
+		test ? test : "", limit_name(limit), limit_value(value, sizeof value, limit),
+		limit_allowed(allowed, sizeof allowed, limit), c->cause,
+		c->culprit.function ? c->culprit.function : "a function not known",
 		time_format(ns, sizeof ns, c->ns), c->whole && c->whole->advice ? c->whole->advice : "");
 	annotation_write(out, limit->broken ? "error" : "warning", &c->culprit, message);
 	free(message);

@@ -249,11 +249,14 @@ def test_check_of_one_test(run, binary, tmp_path):
         "for name, s in ('test_sick', 0.15), ('test_fine', 0):\n seen.mark(name)\n asyncio.run(main(s))\n seen.mark('')\n")
     record = run(DEBIAN, "marks.py", ROOT / "python", cwd=tmp_path).record
 
-    def check(*options):
-        return subprocess.run([binary, "check", *options, record], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def check(*options, **more):
+        return subprocess.run([binary, "check", *options, record], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              **more)
 
     assert check("--max-stall", "50ms", "--test", "test_sick").returncode == 1
     assert check("--max-stall", "50ms", "--test", "test_fine").returncode == 0
+    assert re.search(r"^::error file=marks\.py,line=7,title=whystall::The event loop in test test_sick: longest stall ",
+                     check("--max-stall", "50ms", "--github", env=dict(os.environ, GITHUB_WORKSPACE=str(tmp_path))).stdout, re.M)
     done = check("--max-stall", "50ms", "--test", "test_fin")
     assert done.returncode == 4 and done.stderr.startswith('whystall: check: no test "test_fin" ran in ')
     assert done.stderr.endswith("; did you mean test_fine?\n")

@@ -591,6 +591,13 @@ static void threads_forget(struct watch *w)
 	w->threads.n = kept;
 }
 
+/* The thread is gone, and the shim did not see it end: cancelled, if in a loop then in its wait. */
+static bool thread_vanished(const struct watch_thread *t)
+{
+	struct now_copy now;
+	return !t->loop || (now_read(t->slot, &now) && now.now == NOW_READY);
+}
+
 /* Once a second, and at the end: what changes slowly. */
 void watch_totals(struct watch *w)
 {
@@ -600,8 +607,8 @@ void watch_totals(struct watch *w)
 			continue;
 		struct obs_thread before = t->seen;
 		int gone = thread_totals(w, t);
-		if ((gone == -ESRCH || gone == -ENOENT) &&
-		    !t->loop) { /* cancelled: the shim did not see it end */
+		if ((gone == -ESRCH || gone == -ENOENT) && thread_vanished(t)) {
+			watch_shared_gone(t);
 			thread_end(w, t, w->now, false);
 			continue;
 		}

@@ -48,6 +48,19 @@ bool watch_shared_asleep(const struct watch_thread *t)
 	return INSTANCE_WAITERS(state_shared(t, &entry));
 }
 
+void watch_shared_gone(const struct watch_thread *t)
+{
+	uint32_t entry = LOAD(t->slot->loop_entry);
+	if (!entry || entry > ARENA_LOOP_FDS)
+		return;
+	uint64_t *state = &t->proc->slot->instance[entry - 1].state, was = LOAD(*state), next;
+	do {
+		uint32_t waiters = INSTANCE_WAITERS(was);
+		next = INSTANCE_STATE(waiters ? waiters - 1 : 0, 0, INSTANCE_TURNS(was),
+				      INSTANCE_GENERATION(was), INSTANCE_SERIAL(was) + 1);
+	} while (!__atomic_compare_exchange_n(state, &was, next, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+}
+
 struct obs_loop *watch_loop_seen(struct watch_thread *t)
 {
 	return t->loop->shared ? &t->loop->shared->seen : &t->loop->seen;

@@ -302,6 +302,8 @@ bool watch_shared_asleep(const struct watch_thread *);
 /* Others than the thread wait on what it shares, or have its tick. */
 bool watch_shared_others(const struct watch_thread *);
 void watch_shared_forget(struct watch_proc *);
+/* The thread was cancelled in its wait: it waits no more. */
+void watch_shared_gone(const struct watch_thread *);
 /* The thread with that tid, NULL: it has no loop. */
 struct watch_thread *watch_loop_of_tid(struct watch *, struct watch_proc *, int tid);
 

@@ -68,6 +68,11 @@ def test_a_loop_handed_to_another_thread_is_not_shared(shared):
     assert ills(process) == []
 
 
+def test_a_thread_cancelled_in_its_wait_waits_no_more(shared):
+    process = shared("cancelled")
+    assert {heaviest(stall)["culprit"]["function"] for stall in ills(process)} == {"compute"}
+
+
 def python_run(run, report, tmp_path, source, *arguments):
     script = tmp_path / "program.py"
     script.write_text(source)

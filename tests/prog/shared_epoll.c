@@ -4,6 +4,7 @@
  *
  *   shared_epoll N HOW [ROUNDS]   N of them serve a request at a time, the others wait, ROUNDS times
  *   shared_epoll hand-over        one thread sets the loop up, waits, works, and gives it to another for good
+ *   shared_epoll cancelled        one waits and is cancelled, another takes its place and stalls for 100 ms
  *
  * HOW a request is served, for 100 ms each (cpu 300): sleep, cpu, or lock (the main thread has the mutex that
  * they all need).
@@ -118,13 +119,33 @@ static void hand_over(void)
 	pthread_join(thread, NULL);
 }
 
+static void *heir(void *unused)
+{
+	second(NULL);
+	compute(100);
+	return second(unused);
+}
+
+static void cancelled(void)
+{
+	struct timespec pause = {2, 500000000};
+	pthread_t thread;
+	pthread_create(&thread, NULL, server, NULL);
+	usleep(50000);
+	pthread_cancel(thread);
+	pthread_join(thread, NULL);
+	nanosleep(&pause, NULL);
+	pthread_create(&thread, NULL, heir, NULL);
+	pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	ep = epoll_create1(0);
 	if (argc < 2 || pipe(served))
 		return 2;
 	if (argc < 3) {
-		hand_over();
+		(strcmp(argv[1], "cancelled") ? hand_over : cancelled)();
 		return 0;
 	}
 	how = argv[2];

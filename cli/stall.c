@@ -76,6 +76,7 @@ static void span_extend(struct span *span, const struct span *next)
 static void stall_judge(const struct judge *j, struct verdict_stall *out)
 {
 	spans_t spans = {0};
+	const struct obs_wait *last = NULL; /* for a lock, or in a call */
 	timeline_make(j, &spans);
 	out->seen = j->stall;
 	out->thread = judge_thread(j, j->loop_thread);
@@ -90,6 +91,9 @@ static void stall_judge(const struct judge *j, struct verdict_stall *out)
 		segment->start_ns = span.start_ns;
 		segment->ns = span.end_ns - span.start_ns;
 		segment->lock = span.lock;
+		segment->resumed = span.wait && span.wait == last;
+		if (span.kind == SPAN_LOCK || span.kind == SPAN_CALL)
+			last = span.wait;
 		if (cause)
 			cause->judge(j, &span, segment);
 		vec_trim(&segment->holders); /* there may be a hundred thousand stalls */

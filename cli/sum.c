@@ -233,7 +233,7 @@ static void stall_sum(struct summing *s, uint32_t stall)
 		if (segment->holders.n)
 			continue;
 		struct verdict_cause *c = sum_add(s, stall, segment->cause, &segment->culprit, segment->ns);
-		c->calls++;
+		c->calls += !segment->resumed;
 		sum_lock(s, c, segment->lock, segment->ns);
 		if ((segment->syscall || segment->target) &&
 		    ((!c->syscall && !c->target) || segment->ns > c->longest_hold_ns)) {

@@ -25,7 +25,8 @@ enum doing { DOING_WORK, DOING_FAULT, DOING_COLLECT, DOING_CALL, DOING_STOP };
 struct look {
 	const struct obs_sample *seen;
 	uint64_t time;
-	bool counts; /* it read no more than the kernel's counts, so it found what its neighbour did */
+	bool counts; /* it read no more than the kernel's counts, so it found what its neighbour did: */
+	const struct obs_sample *told;
 	enum doing doing;
 };
 typedef VEC(struct look) looks_t;
@@ -90,7 +91,14 @@ static void look_add(struct gap *g, const struct obs_sample *s)
 	struct look *look = vec_push(&g->looks);
 	look->seen = s;
 	look->time = s->time_ns < g->end ? s->time_ns : g->end;
-	look->counts = look->time == g->end || !s->stack;
+	const struct obs_stall *stall = g->judge->stall;
+	look->counts = look->time == g->end || (!s->stack && s->time_ns == stall->start_ns);
+}
+
+static void look_copy(struct look *to, const struct look *from)
+{
+	to->doing = from->doing;
+	to->told = from->told;
 }
 
 static void looks_collect(struct gap *g)
@@ -106,12 +114,14 @@ static void looks_collect(struct gap *g)
 			look_add(g, s);
 	}
 	looks_t *l = &g->looks;
-	for (size_t i = 0; i < l->n; i++)
-		l->at[i].doing = doing_of(g, i);
-	if (l->n > 1 && l->at[0].counts)
-		l->at[0].doing = l->at[1].doing;
-	if (l->n > 1 && l->at[l->n - 1].counts)
-		l->at[l->n - 1].doing = l->at[l->n - 2].doing;
+	for (size_t i = 0; i < l->n; i++) {
+		l->at[i].doing = l->at[i].counts ? DOING_WORK : doing_of(g, i);
+		l->at[i].told = l->at[i].seen;
+	}
+	if (l->n > 1 && l->at[0].counts && !l->at[1].counts)
+		look_copy(&l->at[0], &l->at[1]);
+	if (l->n > 1 && l->at[l->n - 1].counts && !l->at[l->n - 2].counts)
+		look_copy(&l->at[l->n - 1], &l->at[l->n - 2]);
 }
 
 static uint64_t middle(const struct look *a, const struct look *b)
@@ -304,13 +314,13 @@ static void part_add(const struct gap *g, spans_t *out, uint64_t start, uint64_t
 	}
 	span_add(out, doing == DOING_STOP ? SPAN_STOPPED : SPAN_CALL, start, end);
 	struct span *span = &out->at[out->n - 1];
-	span->syscall = doing == DOING_STOP ? NULL : look->seen->syscall;
-	span->target = doing == DOING_STOP ? NULL : look->seen->target;
+	span->syscall = doing == DOING_STOP ? NULL : look->told->syscall;
+	span->target = doing == DOING_STOP ? NULL : look->told->target;
 }
 
 static bool looks_join(const struct look *a, const struct look *b)
 {
-	return a->doing == b->doing && (a->doing != DOING_CALL || a->seen->syscall == b->seen->syscall);
+	return a->doing == b->doing && (a->doing != DOING_CALL || a->told->syscall == b->told->syscall);
 }
 
 /* Part by part: a run of looks that found the same. */

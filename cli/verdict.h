@@ -37,6 +37,7 @@ struct segment {
 	const char *syscall, *target;
 	const struct obs_lock *lock; /* NULL: none */
 	VEC(struct holder) holders;
+	bool resumed;		/* of a call or wait that a stop interrupted: not another one */
 	enum collects collects; /* gc: the oldest generation seen */
 	int gc_objects;		/* gc: that had survived the last full collection, 0: not known */
 	uint32_t faults;	/* fault: major ones */

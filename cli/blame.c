@@ -207,7 +207,36 @@ struct holder_votes {
 	uint64_t run_ns[RUN_RUNNABLE + 1];
 	const struct obs_sample *blocked;
 	const struct obs_sample *first, *last; /* inside the span, with schedstat */
+	uint64_t starved_ns;
 };
+
+#define LOOKS_BACK 300	    /* samples before a stall's own that are searched */
+#define COUNTED_NS 10000000 /* a running thread's CPU time may be behind by so much */
+
+/* The latest look at a thread before an instant, in this stall or one not long before. */
+static const struct obs_sample *sample_before(const struct judge *j, uint32_t thread, uint64_t ns)
+{
+	size_t end = (size_t)(j->samples - j->seen->samples.at) + j->sample_count;
+	for (size_t i = 0; i < end && i < j->sample_count + LOOKS_BACK; i++) {
+		const struct obs_sample *s = &j->seen->samples.at[end - 1 - i];
+		if (s->thread == thread && s->time_ns <= ns && s->cpu_ns >= 0)
+			return s;
+	}
+	return NULL;
+}
+
+/* Until it was last looked at in a hold, a thread that was never seen blocked had no CPU for all but what the
+ * kernel had counted as CPU time since a look before, or since its birth: its delay is counted only when it
+ * gets one. */
+static void hold_starved(const struct judge *j, struct holder_votes *v, const struct obs_sample *last,
+			 uint64_t start)
+{
+	const struct obs_sample *before = sample_before(j, v->thread, start);
+	uint64_t before_ns = before ? (uint64_t)before->cpu_ns : 0, length = last->time_ns - start;
+	uint64_t ran = (uint64_t)last->cpu_ns > before_ns ? (uint64_t)last->cpu_ns - before_ns : 0;
+	if (length > ran + COUNTED_NS)
+		v->starved_ns += length - ran - COUNTED_NS;
+}
 
 static const struct obs_sample *sample_near(const struct judge *j, uint32_t thread, uint64_t start,
 					    uint64_t end)
@@ -227,10 +256,14 @@ static const struct obs_sample *sample_near(const struct judge *j, uint32_t thre
 static void hold_vote(const struct judge *j, struct holder_votes *v, uint64_t start, uint64_t end)
 {
 	uint64_t inside = 0;
+	const struct obs_sample *last = NULL;
+	bool blocked = false;
 	for (size_t i = 0; i < j->sample_count; i++) {
 		const struct obs_sample *s = &j->samples[i];
 		if (s->thread != v->thread || s->time_ns < start || s->time_ns > end)
 			continue;
+		last = s->cpu_ns >= 0 ? s : last;
+		blocked = blocked || s->run != RUN_RUNNING;
 		v->run_ns[s->run <= RUN_RUNNABLE ? s->run : RUN_BLOCKED]++;
 		if (s->run == RUN_BLOCKED)
 			v->blocked = s;
@@ -245,6 +278,8 @@ static void hold_vote(const struct judge *j, struct holder_votes *v, uint64_t st
 		if (s->thread == v->thread && s->time_ns >= start && s->time_ns <= end && s->stack)
 			vote_add(&v->votes, j->seen, s, (end - start) / inside + 1);
 	}
+	if (last && !blocked && !j->exact)
+		hold_starved(j, v, last, start);
 	const struct obs_sample *near = inside ? NULL : sample_near(j, v->thread, start, end);
 	if (near)
 		vote_add(&v->votes, j->seen, near, end - start);
@@ -300,6 +335,8 @@ static void holder_finish(struct holder *h, const struct holder_votes *v)
 	}
 	if (v->last && v->last != v->first)
 		h->runnable_ns = v->last->delay_ns - v->first->delay_ns;
+	if (v->starved_ns && h->runnable_ns < (int64_t)v->starved_ns)
+		h->runnable_ns = (int64_t)v->starved_ns;
 	if (h->runnable_ns > (int64_t)h->ns)
 		h->runnable_ns = (int64_t)h->ns;
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FREE_NS 2000000 /* a hand-over takes less */
+
 static uint32_t *index_make(uint32_t max)
 {
 	return xcalloc((size_t)max + 1, sizeof(uint32_t));
@@ -77,9 +79,11 @@ const struct obs_lock *judge_lock(const struct judge *j, uint32_t id)
 	return id && id <= j->id_max && j->lock_at[id] ? &j->seen->locks.at[j->lock_at[id] - 1] : NULL;
 }
 
-static void wait_add(const struct judge *j, spans_t *out, const struct obs_wait *wait, uint64_t start,
-		     uint64_t end)
+static void span_of_wait(const struct judge *j, spans_t *out, const struct obs_wait *wait, uint64_t start,
+			 uint64_t end)
 {
+	if (end <= start)
+		return;
 	struct span *span = vec_push(out);
 	span->kind = wait->what == WAIT_LOCK	  ? SPAN_LOCK
 		     : wait->what == WAIT_STOPPED ? SPAN_STOPPED
@@ -92,6 +96,98 @@ static void wait_add(const struct judge *j, spans_t *out, const struct obs_wait 
 	span->lock = judge_lock(j, wait->lock);
 	span->syscall = wait->syscall;
 	span->target = wait->target;
+}
+
+/* For how long the loop thread wanted a CPU in the stall, by the scheduler's counts. */
+static uint64_t stall_delay(const struct judge *j)
+{
+	const struct obs_sample *first = NULL, *last = NULL;
+	if (j->stall->delay_ns >= 0)
+		return (uint64_t)j->stall->delay_ns;
+	for (size_t i = 0; i < j->sample_count; i++)
+		if (j->samples[i].thread == j->loop_thread && j->samples[i].delay_ns >= 0) {
+			first = first ? first : &j->samples[i];
+			last = &j->samples[i];
+		}
+	return first && last->delay_ns > first->delay_ns ? (uint64_t)(last->delay_ns - first->delay_ns) : 0;
+}
+
+/* The same of a sleep that ends at `end`, by the look that found the thread awake in it and the next one: a
+ * thread that sleeps waits for no CPU. */
+static uint64_t sleep_delay(const struct judge *j, uint64_t start, uint64_t end)
+{
+	const struct obs_sample *awake = NULL;
+	for (size_t i = 0; i < j->sample_count; i++) {
+		const struct obs_sample *s = &j->samples[i];
+		if (s->thread != j->loop_thread || s->delay_ns < 0)
+			continue;
+		if (s->time_ns >= end)
+			return awake && s->delay_ns > awake->delay_ns
+				       ? (uint64_t)(s->delay_ns - awake->delay_ns)
+				       : 0;
+		if (s->time_ns > start)
+			awake = s->run == RUN_RUNNING ? s : NULL;
+	}
+	return 0;
+}
+
+/* While nobody has the lock, what keeps its waiter is that it has no CPU, as far as the scheduler counted
+ * that. */
+static void free_add(const struct judge *j, spans_t *out, const struct obs_wait *wait, uint64_t start,
+		     uint64_t end, uint64_t *delay)
+{
+	uint64_t ns = end - start < *delay ? end - start : *delay;
+	if (ns < FREE_NS)
+		ns = 0;
+	*delay -= ns;
+	span_of_wait(j, out, wait, start, end - ns);
+	if (!ns)
+		return;
+	struct span *span = vec_push(out);
+	span->kind = SPAN_RUNNABLE;
+	span->start_ns = span->from_ns = end - ns;
+	span->end_ns = span->to_ns = end;
+}
+
+/* A wait for a lock whose holds are known. All of the interpreter's are; of another lock the last one that
+ * was seen is where its being free begins, and without any it is a signal that is waited for. */
+static void lock_add(const struct judge *j, spans_t *out, const struct obs_wait *wait, uint64_t start,
+		     uint64_t end)
+{
+	const struct obs_lock *lock = judge_lock(j, wait->lock);
+	uint64_t delay = j->exact || j->stall->lost ? 0 : stall_delay(j), at = start;
+	bool gil = lock && lock->kind == LOCK_GIL, any = gil;
+	if (gil) /* who let go may have lost its CPU before it had woken the waiter: not all is the waiter's
+		    delay */
+		delay *= 4;
+	for (size_t i = 0; i < j->hold_count && delay >= FREE_NS; i++) {
+		const struct obs_hold *h = &j->holds[i];
+		if (h->lock != wait->lock || h->end_ns <= at || h->start_ns >= end)
+			continue;
+		if (gil && h->start_ns > at + FREE_NS) {
+			free_add(j, out, wait, at, h->start_ns, &delay);
+			at = h->start_ns;
+		}
+		uint64_t to = h->end_ns < end ? h->end_ns : end;
+		span_of_wait(j, out, wait, at, to);
+		at = to;
+		any = true;
+	}
+	if (!any && delay >= FREE_NS)
+		delay = sleep_delay(j, start, end);
+	if (delay >= FREE_NS && end > at)
+		free_add(j, out, wait, at, end, &delay);
+	else
+		span_of_wait(j, out, wait, at, end);
+}
+
+static void wait_add(const struct judge *j, spans_t *out, const struct obs_wait *wait, uint64_t start,
+		     uint64_t end)
+{
+	if (wait->what == WAIT_LOCK)
+		lock_add(j, out, wait, start, end);
+	else
+		span_of_wait(j, out, wait, start, end);
 }
 
 static bool is_stop(const struct obs_wait *wait)

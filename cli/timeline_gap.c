@@ -143,6 +143,10 @@ static struct shares shares_count(const struct gap *g, uint64_t start, uint64_t 
 			continue;
 		uint64_t time = b->time - a->time, cpu = (uint64_t)(b->seen->cpu_ns - a->seen->cpu_ns),
 			 delay = (uint64_t)(b->seen->delay_ns - a->seen->delay_ns);
+		/* what waits for a CPU all the while is counted once it gets one */
+		if (!cpu && !delay && time >= COUNTED_EVERY_NS && a->seen->run == RUN_RUNNING &&
+		    b->seen->run == RUN_RUNNING)
+			delay = time;
 		sum.seen += time;
 		sum.cpu += cpu;
 		sum.delay += delay;

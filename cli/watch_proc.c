@@ -99,7 +99,7 @@ void watch_locks_tell(struct watch *w, struct watch_proc *p)
 	p->told = w->now;
 	int n = p->ops->locks(p->interp, found, (int)ARENA_LOCKS);
 	probe_tell(w, p, found, n);
-	for (unsigned i = 0; i < ARENA_LOCKS && n > 0 && LOAD(p->slot->lock[i].freed); i++)
+	for (unsigned i = 0; i < ARENA_LOCKS && n >= 0 && LOAD(p->slot->lock[i].freed); i++)
 		if (LOAD(p->slot->lock[i].freed) != ARENA_LOCK_GONE &&
 		    !lock_found(found, n, p->slot->lock[i].freed))
 			lock_gone(&p->slot->lock[i]);
@@ -249,7 +249,7 @@ static int thread_totals(struct watch *w, struct watch_thread *t)
 		t->seen.cpu_ns = cpu;
 		t->cpu_at = w->now;
 	}
-	t->seen.gil_known = !t->proc->slot->lock[0].freed					       ? 0
+	t->seen.gil_known = LOAD(t->proc->slot->lock[0].freed) <= ARENA_LOCK_GONE		       ? 0
 			    : t->proc->seen.backend == BACKEND_EBPF && !probe_hooked(w->options.probe) ? 2
 												       : 1;
 	t->seen.gil_holds = LOAD(slot->lock_holds);

@@ -594,6 +594,10 @@ def heavy():
 @app.on_event("startup")
 async def started():
     threading.Timer(0.5, ask).start()
+    asyncio.get_running_loop().create_task(beats())
+async def beats():
+    while True:
+        await asyncio.sleep(0.01)
 def ask():
     port = server.servers[0].sockets[0].getsockname()[1]
     threading.Thread(target=urllib.request.urlopen, args=(f"http://127.0.0.1:{port}/heavy",), daemon=True).start()
@@ -608,13 +612,13 @@ def test_fastapi_under_uvicorn_with_a_gil_hog(start, dump):
 
     def hogged(d):
         holder = d["gils"][0]["holder"]
-        return holder and "heavy_cpu_work" in python_functions(d.named[holder["thread"]])
+        return holder and "heavy_cpu_work" in python_functions(d.named[holder["thread"]]) and app.pid in d["gils"][0]["waiters"]
 
     seen = until(dump, app.pid, hogged)
     holder = seen.named[seen["gils"][0]["holder"]["thread"]]
     assert holder["state"] in ("running", "runnable") and holder["thread"].startswith("AnyIO worker")
-    # the loop itself waits for the GIL, or for the new thread to have begun, which waits for the GIL
-    assert seen["gils"][0]["waiters"] and seen.named["MainThread"]["runs_loop"]
+    main = seen.named["MainThread"]
+    assert main["runs_loop"] and main["wait"]["holder"]["tid"] == holder["tid"] and not main["has_gil"]
 
 
 def test_redis(start, dump, text, tmp_path):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -148,7 +149,7 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def attached(ordinary_user, tmp_path):
+def attached(ordinary_user):
     """attached(call, binary, user) -> what attach says as call's user of a process of that user's."""
     running = []
 
@@ -158,8 +159,10 @@ def attached(ordinary_user, tmp_path):
         running.append(process)
         assert process.stdout.readline() == "up\n"
         ordinary_user.open_up()
-        done = call([program, "attach", "-d", "2s", "-o", f"{ordinary_user.directory}/{tmp_path.name}", "-f", "json",
-                     str(process.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o777)
+            done = call([program, "attach", "-d", "2s", "-o", f"{place}/r", "-f", "json", str(process.pid)],
+                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return [s["culprit"]["function"] for p in json.loads(done.stdout)["processes"] for st in p["stalls"]
                 for s in st["segments"] if s["seconds"] > 0.1 and s["cause"] == "syscall"]
@@ -193,7 +196,6 @@ def test_attach_with_a_containers_capabilities(ordinary_user, attached):
         return subprocess.run(["setpriv", "--inh-caps", "-all", "--bounding-set",
                                "-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search", *command], cwd="/", **more)
 
-    ordinary_user.directory.chmod(0o777)  # this root may not write where it likes
     found = attached(container, ordinary_user.binary, 1, 1)
     assert found and set(found) == {"blocks"}
 

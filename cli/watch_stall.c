@@ -371,8 +371,8 @@ static bool loop_qualifies(struct watch *w, struct watch_thread *t, uint64_t obj
 	if (!(object & LOOP_POLLED))
 		return true;
 	/* poll or select: workers poll for work too, and clients the one socket that they talk on */
-	return t->loop->seen.runner ||
-	       (t->seen.tid == t->proc->pid && LOAD(t->slot->lone_waits) <= LOAD(t->slot->set_waits));
+	return t->loop->seen.runner || (t->seen.tid == t->proc->pid &&
+					MOSTLY_SETS(LOAD(t->slot->lone_waits), LOAD(t->slot->set_waits)));
 }
 
 static void loop_new(struct watch *w, struct watch_thread *t)

@@ -21,7 +21,7 @@ static void loop_end(struct self *s, uint64_t now)
 {
 	struct arena_thread *t = s->slot;
 	/* its waits, if they make it a loop */
-	uint32_t waits = t->lone_waits > t->set_waits ? 0 : t->loop_waits;
+	uint32_t waits = MOSTLY_SETS(t->lone_waits, t->set_waits) ? t->loop_waits : 0;
 	event_push(s, EV_LOOP_END, (enum hook)t->loop_hook, t->loop_first, now, t->loop_object, waits);
 	instance_abandon(s);
 	s->loop = s->long_tick = false;

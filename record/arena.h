@@ -185,6 +185,10 @@ struct arena_proc {
 
 #define LOOP_POLLED (1ull << 32)
 
+/* A main thread that polls is a loop if it mostly waits on several descriptors. One that serves a client at a
+ * time waits on its listening socket alone between two of them, and perhaps once more. */
+#define MOSTLY_SETS(lone_waits, set_waits) ((lone_waits) <= 2 * (set_waits))
+
 enum arena_thread_state { THREAD_FREE = 0, THREAD_CLAIMED, THREAD_LIVE, THREAD_ENDED };
 
 struct arena_thread {

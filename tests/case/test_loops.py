@@ -88,6 +88,32 @@ def work(seconds=0.1):
     while time.perf_counter() < end: pass
 """
 
+SERVER = """
+import select, socket, threading
+def serve(request): time.sleep(0.1)
+server = socket.create_server(("127.0.0.1", 0))
+def client():
+    for _ in range(6):
+        here = socket.create_connection(server.getsockname())
+        here.sendall(b"x"); here.recv(1); here.close()
+        time.sleep(0.02)
+threading.Thread(target=client, daemon=True).start()
+clients, served = [], 0
+while served < 6:
+    ready, _, _ = select.select([server, *clients], [], [], 5)
+    for one in ready:
+        if one is server: clients.append(server.accept()[0])
+        else:
+            serve(one.recv(1)); one.sendall(b"y"); one.close(); clients.remove(one); served += 1
+"""
+
+
+def test_a_server_of_one_client_at_a_time(run, report, tmp_path):
+    process = python_run(run, report, tmp_path, "import time\n" + SERVER)
+    told = [heaviest(s)["culprit"]["function"] for s in ills(process)]
+    assert set(told) == {"serve"} and len(told) >= 3
+
+
 CLIENTS = {
     "its one socket": """
 import http.server, threading, urllib.request

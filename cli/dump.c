@@ -142,9 +142,7 @@ static void interp_open(struct dump_look *l)
 	if (e == -ENOENT)
 		return;
 	if (e) {
-		snprintf(version, sizeof(version), "%s",
-			 why[0] ? why : "its interpreter has not come up yet");
-		dump_note(l->dump, why[0] ? why : version);
+		dump_note(l->dump, why[0] ? why : "its interpreter has not come up yet");
 		return;
 	}
 	p->switch_interval_s = l->ops->switch_interval(l->interp);

@@ -17,6 +17,10 @@ check="python3-pytest python3-pip python3-jsonschema python3-prometheus-client p
 # CPython's own tests of Debian's python3, whose version is in the name
 version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo 3.11)
 check="$check libpython$version-testsuite"
+# so has what clang's sanitizers and fuzzer are linked with, which clang only recommends
+version=$(clang -dumpversion 2>/dev/null || apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')
+version=${version%%.*}
+check="$check libclang-rt-${version:-14}-dev"
 bench="wrk"
 # what the one file in the wheel is linked with
 wheel="python3 liblzma-dev libbz2-dev libzstd-dev zlib1g-dev"

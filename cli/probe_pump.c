@@ -11,6 +11,7 @@
 
 #include "../record/hooks.h"
 #include "../record/ring.h"
+#include "privilege.h"
 #include "probe_state.h"
 #include "util.h"
 #include "watch.h"
@@ -23,6 +24,13 @@ static void proc_adopt(struct probe *p, uint32_t i)
 {
 	struct probe_proc *from = &p->procs[i];
 	struct arena_proc *to = &p->arena->proc[i];
+	char why[256];
+	if (!caller_may_trace((pid_t)from->pid, why, sizeof why)) { /* a child that became another user's */
+		p->proc_serial[i] = from->serial;
+		p->proc_mine[i] = true; /* the arena's entry stays free */
+		watch_remark(p->watch, why);
+		return;
+	}
 	memset(to, 0, offsetof(struct arena_proc, sem));
 	to->serial = from->serial;
 	to->pid = (int32_t)from->pid;
@@ -49,15 +57,16 @@ static void thread_adopt(struct probe *p, uint32_t i)
 {
 	struct probe_thread *from = &p->threads[i];
 	struct arena_thread *to = &p->arena->thread[i];
+	p->thread_serial[i] = from->serial;
+	p->thread_mine[i] = true;
+	if (from->proc >= ARENA_PROCS || p->arena->proc[from->proc].state != PROC_LIVE)
+		return; /* of a process that is not told */
 	memset(to, 0, offsetof(struct arena_thread, ring));
 	to->proc = from->proc;
 	to->serial = from->serial;
 	to->tid = (int32_t)from->tid;
 	to->pthread = from->pthread;
 	to->start = from->start;
-	p->thread_serial[i] = from->serial;
-	p->thread_mine[i] = true;
-	p->thread_loop[i] = 0;
 	if (p->arena->thread_high <= i)
 		p->arena->thread_high = i + 1;
 	to->state = THREAD_LIVE;

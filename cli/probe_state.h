@@ -33,7 +33,6 @@ struct probe {
 	struct arena *arena;
 	struct watch *watch;
 	uint32_t thread_serial[ARENA_THREADS], proc_serial[ARENA_PROCS]; /* as last adopted; 0: never */
-	uint32_t thread_loop[ARENA_THREADS];				 /* its entry of loops + 1 */
 	bool thread_mine[ARENA_THREADS], proc_mine[ARENA_PROCS];	 /* in use: not in the free list */
 	uint64_t released[ARENA_PROCS][ARENA_LOCKS];
 	bool full; /* some thread's ring of events is */

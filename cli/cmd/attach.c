@@ -19,7 +19,6 @@
 #include "../format.h"
 #include "../listen.h"
 #include "../privilege.h"
-#include "../privilege.h"
 #include "../probe.h"
 #include "../proc.h"
 #include "../recording.h"
@@ -110,17 +109,13 @@ static int target_open(struct target *t)
 /* The probe could not be loaded: what is missing, and how to give it. */
 static void denied_say(const char *why)
 {
-	char missing[256] = "", *form;
-	size_t n = 0;
-	for (const int *c = privilege_attach; *c >= 0; c++)
-		if (!privilege_has(*c) && n < sizeof missing)
-			n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "",
-					      privilege_name(*c));
-	if (!*missing) {
+	char *missing = privilege_missing(), *form;
+	if (!missing) {
 		say("cannot attach: %s; whystall run -- COMMAND needs no BPF. See whystall doctor", why);
 		return;
 	}
 	say("cannot attach: %s; it needs %s. As root, or once for a group:", why, missing);
+	free(missing);
 	form = privilege_form(PRIVILEGE_FILE);
 	fputs(form, stderr);
 	free(form);

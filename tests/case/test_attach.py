@@ -470,7 +470,7 @@ def test_an_ordinary_user_is_told_what_is_missing(ordinary_user):
         program.kill()
         program.wait()
     assert done.returncode == 3
-    for word in ("cap_bpf", "cap_perfmon", "setcap", "whystall run"):
+    for word in ("CAP_BPF", "CAP_PERFMON", "setcap", "whystall run"):
         assert word in done.stderr
 
 

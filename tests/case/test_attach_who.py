@@ -89,7 +89,7 @@ def test_what_is_missing_is_named(ordinary_user, others_program, lacks):
                            str(own.pid)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert done.returncode == 3
     first = done.stderr.splitlines()[0]
-    assert f"cap_{lacks}" in first and "cap_sys_ptrace" not in first
+    assert f"CAP_{lacks.upper()}" in first and "CAP_SYS_PTRACE" not in first
 
 
 def test_redis(attach, start, report, tmp_path):

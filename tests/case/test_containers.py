@@ -43,7 +43,7 @@ def test_beside_a_process_with_what_the_readme_adds(binary, app, tmp_path):
     added = re.search(r'"add": \[ (.*?) \]', (ROOT / "README.md").read_text())[1].replace('"', "").lower().split(", ")
     asked = subprocess.run([binary, "doctor"], stdout=subprocess.PIPE, text=True, user=65534, group=65534, extra_groups=[],
                            env={"PATH": "/usr/bin:/bin"}).stdout
-    assert {f"cap_{name}" for name in added} == set(re.search(r"setcap ([a-z_,]+)=ep", asked)[1].split(","))
+    assert {f"CAP_{name.upper()}" for name in added} == set(re.findall(r"CAP_\w+", re.search(r"attach +no: needs (.*)", asked)[1]))
     script = (f"{DEBIAN} {app} & sleep 0.5; setpriv --bounding-set=-all,{','.join('+' + name for name in added)} --inh-caps=-all "
               f"{binary} attach -d 1.5s -o {tmp_path}/record $!; kill $!")
     done = subprocess.run([*IN_A_NAMESPACE, "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -20,6 +20,7 @@
  * this is followed by a pause of so many times its length. */
 #define READ_NS (NS / 1000)
 #define READ_PAUSE 16
+#define READ_PAUSE_MAX (2 * NS) /* it took so long because the machine is busy */
 
 struct row {
 	uint64_t start, size;
@@ -123,10 +124,11 @@ static void rows_merge(struct perfmap *map, size_t old)
 static bool perfmap_read(struct perfmap *map)
 {
 	struct stat st;
-	uint64_t begin = now_ns();
+	uint64_t begin = now_ns(), pause = map->took > READ_NS ? READ_PAUSE * map->took : 0;
 	size_t old = map->rows.n;
-	if (map->len >= PERFMAP_MAX_BYTES ||
-	    (map->took > READ_NS && begin - map->read < READ_PAUSE * map->took) || fstat(map->fd, &st) ||
+	if (pause > READ_PAUSE_MAX)
+		pause = READ_PAUSE_MAX;
+	if (map->len >= PERFMAP_MAX_BYTES || begin - map->read < pause || fstat(map->fd, &st) ||
 	    (size_t)st.st_size <= map->len)
 		return false;
 	size_t want = (size_t)st.st_size < PERFMAP_MAX_BYTES ? (size_t)st.st_size : PERFMAP_MAX_BYTES;

@@ -381,7 +381,7 @@ static void code_without_end(void **state)
 		assert_null(perfmap_find(map, 8));
 	}
 	usleep(300000);
-	for (int i = 0; i < 100 && !perfmap_find(map, 0x10 + 9999); i++)
+	for (int i = 0; i < 600 && !perfmap_find(map, 0x10 + 9999); i++)
 		usleep(100000);
 	assert_string_equal(perfmap_find(map, 0x10 + 9999), "g9999");
 	assert_string_equal(perfmap_find(map, 0x1000000 + 16 * (7919 * 100 % 1000003)), "f100");

@@ -115,7 +115,7 @@ static int run_run(int argc, char **argv)
 	int result = usage_check(argc);
 	if (result)
 		return result;
-	if ((result = report_writable(r->report)) || (result = recording_listen(r, "run")))
+	if ((result = recording_listen(r, "run")))
 		return result;
 	if ((result = child_prepare(&child))) {
 		say("cannot wait for signals: %s", strerror(-result));

@@ -109,8 +109,12 @@ def full_version(path):
 
 def test_a_thread_that_holds_the_gil(python, start, look):
     process = start([python, SICK, "hold"])
-    answer = settle(look, process.pid, lambda a: any(
-        f["function"].endswith("<lambda>") for t in a.get("threads", []) for f in t["stack"][:1]))
+
+    def held(a):  # the two are read one after the other
+        return a["error"] == 0 and any(f["function"].endswith("<lambda>") for gil in a["locks"] if gil["error"] == 0
+                                       for f in stack_of(a, gil["tid"])["stack"][:1])
+
+    answer = settle(look, process.pid, held)
     assert answer["error"] == 0 and answer["version"] == full_version(python)
     assert answer["switch_interval"] == 0.005 and answer["free_threaded"] is False
     [gil] = answer["locks"]

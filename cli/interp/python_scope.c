@@ -295,7 +295,7 @@ static int slot_find(struct interp *py, const struct python_dict *all, uint64_t 
 static int classes_find(struct interp *py, uint64_t class, uint64_t value, uint64_t slot, char *buf,
 			size_t size)
 {
-	uint64_t base[MRO_MAX];
+	uint64_t base[MRO_MAX] = {0};
 	int n = classes_read(py, class, base), e = -ENOENT;
 	for (int i = 0; i < n && e; i++) {
 		struct python_dict all;

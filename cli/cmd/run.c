@@ -74,6 +74,10 @@ static void run_wait(struct child *child)
 			if (r->watch)
 				watch_poll(r->watch);
 			child_signals(child);
+			/* it may have stopped since, and its signal is read already */
+			stops_note(child, now_ns());
+			if (child->stopped)
+				child_signals(child);
 		}
 		if (child->interrupted && !interrupted)
 			interrupted = now_ns();

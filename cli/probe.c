@@ -184,12 +184,10 @@ static int tables_open(struct probe *p)
 	p->variables = table_map(o, ".bss", 4096);
 	if (!p->threads || !p->procs || !p->loops || !p->variables)
 		return errno ? -errno : -ENOMEM;
-	static const char *const names[] = {"wanted_pid",   "events_lost", "threads_refused", "procs_refused",
-					    "threads_high", "procs_high",  "hooked_calls",    "hooks_on"};
-	void **const into[] = {(void **)&p->wanted_pid,	     (void **)&p->events_lost,
-			       (void **)&p->threads_refused, (void **)&p->procs_refused,
-			       (void **)&p->threads_high,    (void **)&p->procs_high,
-			       (void **)&p->hooked_calls,    (void **)&p->hooks_on};
+	static const char *const names[] = {"wanted_pid", "procs_refused", "threads_high",
+					    "procs_high", "hooked_calls",  "hooks_on"};
+	void **const into[] = {(void **)&p->wanted_pid, (void **)&p->procs_refused, (void **)&p->threads_high,
+			       (void **)&p->procs_high, (void **)&p->hooked_calls,  (void **)&p->hooks_on};
 	for (size_t i = 0; i < LENGTH(names); i++) {
 		int offset = variable_offset(o, ".bss", names[i]);
 		if (offset < 0)
@@ -329,13 +327,4 @@ int probe_take(struct probe *p, pid_t pid)
 		all += n;
 	}
 	return all ? all : -ESRCH;
-}
-
-void probe_losses(const struct probe *p, struct probe_losses *out)
-{
-	out->events = *p->events_lost;
-	out->threads = *p->threads_refused;
-	out->procs = *p->procs_refused;
-	for (uint32_t i = 0; i < ARENA_PROCS; i++)
-		out->threads += p->procs[i].no_room;
 }

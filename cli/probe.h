@@ -49,10 +49,4 @@ bool probe_hooks_over(struct probe *, uint64_t limit, uint64_t *rate);
 bool probe_hooked(const struct probe *); /* are there any now? */
 void probe_unhook(struct probe *);
 
-/* Events and entries that there was no room for. */
-struct probe_losses {
-	uint64_t events, threads, procs;
-};
-void probe_losses(const struct probe *, struct probe_losses *);
-
 #endif

@@ -46,6 +46,7 @@ static void proc_adopt(struct probe *p, uint32_t i)
 static void proc_copy(const struct probe_proc *from, struct arena_proc *to)
 {
 	to->end = from->end;
+	to->threads_refused = from->no_room;
 	to->loop_fds_high = ARENA_LOOP_FDS;
 	for (uint32_t i = 0; i < ARENA_LOOP_FDS; i++) {
 		to->loop_fds[i] = (int32_t)from->instance[i].object;
@@ -340,6 +341,7 @@ bool probe_pump(struct probe *p, struct arena *arena, struct watch *watch)
 		ended[i] = p->thread_mine[i] && p->threads[i].state == THREAD_ENDED;
 	if (p->ring)
 		ring_buffer__consume(p->ring);
+	arena->procs_refused = *p->procs_refused;
 	for (uint32_t i = 0; i < arena->proc_high; i++)
 		if (p->proc_mine[i])
 			proc_copy(&p->procs[i], &arena->proc[i]);

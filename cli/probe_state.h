@@ -21,9 +21,8 @@ struct probe {
 	struct probe_proc *procs;
 	struct probe_loop *loops;
 	char *variables; /* its .bss, with: */
-	uint32_t *wanted_pid, *threads_high, *procs_high, *hooks_on;
+	uint32_t *wanted_pid, *procs_refused, *threads_high, *procs_high, *hooks_on;
 	uint64_t *hooked_calls;
-	uint64_t *events_lost, *threads_refused, *procs_refused;
 	int free_threads, free_procs, free_loops; /* maps */
 
 	VEC(struct bpf_link *) hooks;  /* uprobes */

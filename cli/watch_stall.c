@@ -83,9 +83,9 @@ static void waits_collect(struct watch *w, struct watch_thread *t, const struct 
 	struct obs_wait stop;
 	if (watch_stop_open(t, s->seen.end_ns, &stop))
 		*vec_push(out) = stop;
-	if (s->ended || !t->live || !now_read(t->slot, &now) ||
-	    (now.now != NOW_LOCK && now.now != NOW_CALL) || now.since >= s->seen.end_ns ||
-	    now.since < s->seen.start_ns)
+	/* the wait under way: it goes on after the tick's end where another thread's coming ended that */
+	if (!t->live || !now_read(t->slot, &now) || (now.now != NOW_LOCK && now.now != NOW_CALL) ||
+	    now.since >= s->seen.end_ns || now.since < s->seen.start_ns)
 		return;
 	struct obs_wait *wait = vec_push(out);
 	wait->start_ns = now.since;

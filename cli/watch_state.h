@@ -180,16 +180,26 @@ struct watch {
 void watch_processes(struct watch *);
 void watch_process_end(struct watch *, struct watch_proc *, uint64_t when);
 void watch_process_leave(struct watch *, struct watch_proc *, uint64_t when); /* it lives on, unwatched */
-void watch_threads_ended(struct watch *);
 void watch_totals(struct watch *); /* once a second, and when a report is wanted: what changes slowly */
-struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
-void watch_thread_name(struct watch *, struct watch_thread *);
-void watch_locks_tell(struct watch *, struct watch_proc *);
 void watch_note(struct watch *, const char *sentence); /* once */
 void watch_process_free(struct watch *, struct watch_proc *);
 void watch_describe_process(struct watch *, struct watch_proc *);
 /* The program that it was is gone, the process is not: its threads end. */
 void watch_process_left(struct watch *, struct watch_proc *);
+
+/* watch_thread.c */
+void watch_threads(struct watch *); /* what the arena says of them now */
+void watch_threads_ended(struct watch *);
+void watch_threads_total(struct watch *);
+void watch_threads_end(struct watch *, struct watch_proc *, uint64_t when, bool cut); /* all of a process */
+void watch_threads_forget(struct watch *);
+struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
+void watch_thread_name(struct watch *, struct watch_thread *);
+
+/* watch_interp.c */
+void watch_interp_look(struct watch *, struct watch_proc *);
+void watch_interp_drop(struct watch_proc *);
+void watch_locks_tell(struct watch *, struct watch_proc *);
 
 /* watch_names.c */
 /* Is it the thread that --loop names? */

@@ -147,7 +147,6 @@ OUTLINE void gil_put(struct probe_thread *t, uint32_t index, struct probe_proc *
 	struct probe_gil_event *out = bpf_ringbuf_reserve(&events, sizeof *out, 0);
 	if (!out) {
 		t->dropped++;
-		__sync_fetch_and_add(&events_lost, 1);
 		return;
 	}
 	out->head.kind = PROBE_GIL;

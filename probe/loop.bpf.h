@@ -8,7 +8,6 @@
 
 #include "instance.bpf.h"
 
-#define LOOP_POLLED (1ull << 32)
 #define NO_DEADLINE 0
 #define ASSUMED_WAITS 3 /* as many as make a loop */
 #define TAKE_OVER_POLLED 3
@@ -29,7 +28,7 @@ struct probe_time {
 OUTLINE void loop_end(struct probe_thread *t, uint32_t index, struct probe_proc *p, uint64_t now)
 {
 	/* its waits, if they make it a loop */
-	uint32_t waits = t->lone_waits > t->set_waits ? 0 : t->loop_waits;
+	uint32_t waits = MOSTLY_SETS(t->lone_waits, t->set_waits) ? t->loop_waits : 0;
 	EVENT_PUT(t, index, .kind = EV_LOOP_END, .hook = (uint16_t)t->loop_nr, .start = t->loop_first,
 		  .time = now, .object = t->loop_object, .arg = waits);
 	instance_leave(t, index, p, true);
@@ -126,10 +125,9 @@ OUTLINE void tick_end(struct probe_thread *t, uint32_t index, struct probe_proc 
 		t->tick_max = tick;
 	if (tick >= threshold_ns) {
 		EVENT_PUT(t, index, .kind = EV_TICK, .hook = t->call, .start = start, .time = now,
-			  .object = t->loop_object);
+			  .object = t->loop_object, .arg = whose);
 		t->long_tick = 1;
 	}
-	t->tick_start = 0;
 }
 
 /* The descriptors of a poll or select. */
@@ -237,10 +235,14 @@ INLINE uint64_t deadline_ms(int ms, uint64_t now)
 	return ms < 0 ? NO_DEADLINE : now + (uint64_t)ms * 1000000ull;
 }
 
-/* Sets of one loop share members; a single descriptor is the loop's if it is in all its sets. */
+/* As preload/loop.c's. */
 INLINE bool set_mine(const struct probe_thread *t, const struct members *m)
 {
-	return (t->loop_object & LOOP_POLLED) && (m->mask & (m->n < 2 ? t->core : t->members));
+	if (!(t->loop_object & LOOP_POLLED))
+		return false;
+	if (m->n < 2)
+		return t->loop_nr == t->call && (m->mask & t->core);
+	return m->mask & t->members;
 }
 
 /* A poll or select. false: it is none of the loop's. */

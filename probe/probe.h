@@ -16,7 +16,7 @@
 #define PROBE_LOOPS 256u
 #define PROBE_RING (8u << 20) /* bytes */
 #define PROBE_SYSCALLS 512u
-#define PROBE_LOCKS 4	 /* interpreter locks of a process */
+#define PROBE_LOCKS 16	 /* interpreter locks of a process; a power of two, as those that follow */
 #define PROBE_WANTED 4	 /* locks of a process that loops wait for at once */
 #define PROBE_HELD 8	 /* locks that a thread has, see hooks.bpf.h */
 #define PROBE_FRAMES 24u /* of the holder, taken where a wait begins */

@@ -73,9 +73,8 @@ const volatile uint32_t own_namespace; /* inode of whystall's pid namespace */
 const volatile bool follow = true;     /* children too */
 
 /* Set while it runs. */
-uint32_t wanted_pid;  /* the process to take up, in whystall's namespace */
-uint64_t events_lost; /* no room in the ring */
-uint64_t threads_refused, procs_refused;
+uint32_t wanted_pid; /* the process to take up, in whystall's namespace */
+uint32_t procs_refused;
 uint64_t hooked_calls;		   /* of functions with uprobes */
 uint32_t hooks_on;		   /* there are such */
 uint32_t threads_high, procs_high; /* entries used so far: user space looks no further */
@@ -137,7 +136,6 @@ INLINE struct probe_event *event_begin(struct probe_thread *t, uint32_t index)
 	struct probe_event *out = bpf_ringbuf_reserve(&events, sizeof *out, 0);
 	if (!out) {
 		t->dropped++;
-		__sync_fetch_and_add(&events_lost, 1);
 		return NULL;
 	}
 	out->thread = index;

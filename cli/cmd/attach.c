@@ -241,7 +241,7 @@ static void ready_say(void)
 }
 
 /* Is every target under one and the same `whystall run`? 0; or not, and `why` a sentence. */
-static int shim_find(struct shim_record *found, char *why, size_t size)
+static int shims_find(struct shim_record *found, char *why, size_t size)
 {
 	for (int i = 0; i < target_count; i++) {
 		struct shim_record one;
@@ -302,9 +302,14 @@ static int attach_run(int argc, char **argv)
 	if (result || (result = report_writable(r->report)))
 		return result;
 	struct shim_record record;
-	bool wanted = backend && !strcmp(backend, "preload");
-	if ((wanted || (!hooks && (!backend || !strcmp(backend, "auto")))) &&
-	    !shim_find(&record, why, sizeof why))
+	bool wanted = backend && !strcmp(backend, "preload"), more = hooks || r->listen;
+	if (wanted && more) {
+		say("attach: %s goes with --backend ebpf: the shim's record is whystall run's",
+		    hooks ? "--hooks" : "--listen");
+		return EXIT_USAGE;
+	}
+	if ((wanted || (!more && (!backend || !strcmp(backend, "auto")))) &&
+	    !shims_find(&record, why, sizeof why))
 		return shim_follow(&record);
 	if (wanted) {
 		say("cannot read the shim in process %d: %s", (int)targets[0].pid, why);

@@ -16,7 +16,7 @@ import urllib.request
 
 import pytest
 
-from conftest import DEBIAN, ROOT, pythons
+from conftest import DEBIAN, PROGRAMS, ROOT
 
 SICK = """
     import asyncio, ctypes, sys, time
@@ -307,6 +307,95 @@ int main(void)
 """
 
 
+def test_threads_that_share_an_instance_are_one_loop(attach, start, report, cc):
+    """A tick runs while none of them waits, and is the thread's that took the last events."""
+    program = cc(PROGRAMS / "shared_epoll.c", "-D_GNU_SOURCE", "-pthread")
+    process = start(["sh", "-c", f"sleep 1; exec {program} 4 sleep 4"])
+    watcher = attach(process.pid)
+    ended(watcher)
+    document = report(watcher.record)
+    seen = next(p for p in document["processes"] if p["loops"])
+    loop, = seen["loops"]
+    names = {t["tid"]: t["name"] for t in seen["threads"]}
+    assert loop["threads"] == 4 and loop["stalls"]["count"] == len(seen["stalls"]) >= 3
+    for stall in seen["stalls"]:
+        assert stall["loop_tid"] == loop["tid"] and names[stall["tid"]].startswith("server-")
+    assert ("syscall", "serve_request") in culprits(loop)
+
+
+TURNS = """
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <stdint.h>
+#include <unistd.h>
+static int ep, request[2];
+static void brief(void) { usleep(70000); }
+static void slow(void) { usleep(200000); }
+static void *serve(void *arg)
+{
+	for (;;) {
+		struct epoll_event e;
+		uint64_t n;
+		if (epoll_wait(ep, &e, 1, -1) != 1 || read(request[e.data.u32], &n, 8) != 8)
+			continue;
+		if (e.data.u32)
+			slow();
+		else
+			brief();
+	}
+	return arg;
+}
+int main(void)
+{
+	pthread_t threads[2];
+	uint64_t one = 1;
+	ep = epoll_create1(0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct epoll_event e = {EPOLLIN | EPOLLET, {.u32 = i}};
+		request[i] = eventfd(0, EFD_NONBLOCK);
+		epoll_ctl(ep, EPOLL_CTL_ADD, request[i], &e);
+	}
+	usleep(800000);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&threads[i], 0, serve, 0);
+	for (int i = 0; i < 8; i++) {
+		if (write(request[0], &one, 8) != 8)
+			return 1;
+		usleep(20000);
+		if (write(request[1], &one, 8) != 8)
+			return 1;
+		usleep(400000);
+	}
+	return 0;
+}
+"""
+
+
+def test_a_shared_tick_is_that_of_who_took_the_last_events(attach, start, report, cc):
+    """Not of the thread whose coming ends it."""
+    process = start([cc(TURNS, "-pthread", "-fno-inline")])
+    watcher = attach(process.pid)
+    ended(watcher)
+    seen, loop = loop_of(report(watcher.record), process.pid)
+    assert loop["threads"] == 2 and 6 <= loop["stalls"]["count"] <= 9
+    assert culprits(loop) == {("syscall", "slow")}
+
+
+@pytest.mark.parametrize("version", ("3.12", "3.15"))
+def test_a_loop_waits_for_the_lock_of_its_interpreter(attach, start, report, python_of, version):
+    program = start(["sh", "-c", f"sleep 1; exec {python_of(version)} {PROGRAMS / 'subinterpreters.py'} 8"],
+                    stderr=subprocess.DEVNULL)
+    watcher = attach(program.pid)
+    ended(watcher)
+    process = next(p for p in report(watcher.record)["processes"] if p["loops"])
+    outer = {loop["tid"] for loop in process["loops"] if loop["thread"] == "MainThread"}
+    waits = [s for stall in process["stalls"] if stall["tid"] not in outer for s in stall["segments"]
+             if s["cause"] == "gil" and s["seconds"] > 0.01]
+    assert len(waits) >= 4
+    assert {(s["culprit"]["thread"], s["culprit"]["function"]) for s in waits} == {("inner-heavy", "heavy")}
+
+
 @pytest.mark.parametrize("how", ("plain", "static", "deleted", "musl"))
 def test_a_program_in_c(attach, start, report, cc, how):
     if how == "musl" and not shutil.which("musl-gcc"):
@@ -412,6 +501,14 @@ def test_the_shim_wanted_and_not_there(binary, start):
     done = subprocess.run([binary, "attach", "--backend", "preload", str(program.pid)], capture_output=True, text=True,
                           timeout=20)
     assert done.returncode == 3 and "whystall run" in done.stderr
+
+
+def test_what_only_the_probe_can_give(binary, start):
+    program = start([sys.executable, "-c", "import time; time.sleep(20)"])
+    for option in (["--hooks", "pthread"], ["--listen", "0"]):
+        done = subprocess.run([binary, "attach", "--backend", "preload", *option, str(program.pid)], capture_output=True,
+                              text=True, timeout=20)
+        assert done.returncode == 2 and option[0] in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_an_exec_goes_on_as_another_program(attach, start, report):

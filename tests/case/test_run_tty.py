@@ -54,8 +54,8 @@ class Terminal:
         return self.status
 
     def close(self):
-        if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
+        if self.status is None:  # with the command, which is in its process group
+            os.killpg(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         os.close(self.fd)
 

@@ -24,8 +24,8 @@ static const struct obs_capture sample_capture = {
 	.service = "shop",
 	.version = VERSION,
 	.started = "2026-11-22T12:00:00.000Z",
-	.start_ns = 1000 * NS,
-	.end_ns = 1060 * NS,
+	.start_ns = 1 * NS, /* before any clock of a machine that runs: the store stamps its ends itself */
+	.end_ns = 61 * NS,
 	.threshold_ns = 20000000,
 	.backend = BACKEND_MIXED,
 	.complete = true,
@@ -36,29 +36,29 @@ static const struct obs_capture sample_capture = {
 };
 static const struct obs_process sample_processes[] = {
 	{1, 4711, 4700, 7, "[\"uvicorn\", \"app:api\"]", "/usr/bin/python3", "cpython", "3.12.1", 0, 0.005,
-	 BACKEND_PRELOAD, 1000 * NS, 1050 * NS, "a worker", "a note", 0.05, 0.1},
-	{4, 4712, 4711, 8, "[]", NULL, NULL, NULL, -1, -1, BACKEND_EBPF, 1001 * NS, 0, NULL, NULL, -1, -1},
+	 BACKEND_PRELOAD, 1 * NS, 51 * NS, "a worker", "a note", 0.05, 0.1},
+	{4, 4712, 4711, 8, "[]", NULL, NULL, NULL, -1, -1, BACKEND_EBPF, 2 * NS, 0, NULL, NULL, -1, -1},
 };
 static const struct obs_thread sample_threads[] = {
-	{1, 1, 4711, 7, "MainThread", 1000 * NS, 1050 * NS, 123456789, 1, 10, 11, 12, 13, 14},
-	{2, 1, 4730, 9, "ThreadPoolExecutor-0_0", 1001 * NS, 0, -1, 2, 1, 2, 3, 4, 5},
-	{7, 4, 4712, 8, "", 1001 * NS, 0, 0, 0, 0, 0, 0, 0, 0},
+	{1, 1, 4711, 7, "MainThread", 1 * NS, 51 * NS, 123456789, 1, 10, 11, 12, 13, 14},
+	{2, 1, 4730, 9, "ThreadPoolExecutor-0_0", 2 * NS, 0, -1, 2, 1, 2, 3, 4, 5},
+	{7, 4, 4712, 8, "", 2 * NS, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 static const struct obs_lock sample_locks[] = {
 	{1, 1, LOCK_GIL, 0x7f0011223344, "GIL"},
 	{2, 1, LOCK_SEM, 8, NULL},
 };
 static const struct obs_stall sample_stalls[] = {
-	{1, 1, 2, 1010 * NS, 1012 * NS, false, false, false, 37, 0, 100, 200, 3, 50, 2},
-	{2, 1, 1, 1020 * NS, 1021 * NS, true, true, true, -1, 9, -1, -1, -1, -1, -1},
+	{1, 1, 2, 11 * NS, 13 * NS, false, false, false, 37, 0, 100, 200, 3, 50, 2},
+	{2, 1, 1, 21 * NS, 22 * NS, true, true, true, -1, 9, -1, -1, -1, -1, -1},
 };
 static const struct obs_wait sample_waits[] = {
-	{1, WAIT_LOCK, 1010 * NS, 1011 * NS, 1, 2, true, NULL, NULL},
-	{1, WAIT_CALL, 1011 * NS, 1012 * NS, 0, 0, false, "recvfrom", "127.0.0.1:5432"},
+	{1, WAIT_LOCK, 11 * NS, 12 * NS, 1, 2, true, NULL, NULL},
+	{1, WAIT_CALL, 12 * NS, 13 * NS, 0, 0, false, "recvfrom", "127.0.0.1:5432"},
 };
 static const struct obs_hold sample_holds[] = {
-	{1, 1, 2, 1009 * NS, 1010 * NS, true},
-	{1, 1, 2, 1010 * NS, 1011 * NS, false},
+	{1, 1, 2, 10 * NS, 11 * NS, true},
+	{1, 1, 2, 11 * NS, 12 * NS, false},
 };
 static const struct stack sample_stack = {
 	3,
@@ -81,16 +81,16 @@ static inline struct obs_loop *sample_loop(void)
 				    .tick_ns = 5 * NS,
 				    .tick_max_ns = 2 * NS,
 				    .wait_ns = 50 * NS,
-				    .first_ns = 1000 * NS,
-				    .last_ns = 1059 * NS,
+				    .first_ns = 1 * NS,
+				    .last_ns = 60 * NS,
 				    .suppressed = 4};
 	return &l;
 }
 
 static inline struct obs_sample sample_sample(uint32_t stack)
 {
-	return (struct obs_sample){1, 2, 1010 * NS + 5, RUN_BLOCKED, "futex",	    "x", stack,
-				   7, 8, true,		9,	     COLLECTS_FULL, 10};
+	return (struct obs_sample){1, 2, 11 * NS + 5, RUN_BLOCKED, "futex",	  "x", stack,
+				   7, 8, true,	      9,	   COLLECTS_FULL, 10};
 }
 
 /* Puts all of it; the caller commits and closes. 0 or -errno. */
@@ -101,7 +101,7 @@ static inline int sample_put(struct store *s)
 
 	for (size_t i = 0; i < LENGTH(sample_processes); i++)
 		err |= store_put_process(s, &sample_processes[i]);
-	err |= store_put_mark(s, &(struct obs_mark){1, 1, 1001 * NS, "tests/test_a.py::test_b"});
+	err |= store_put_mark(s, &(struct obs_mark){1, 1, 2 * NS, "tests/test_a.py::test_b"});
 	for (size_t i = 0; i < LENGTH(sample_threads); i++)
 		err |= store_put_thread(s, &sample_threads[i]);
 	err |= store_put_loop(s, sample_loop());
@@ -116,7 +116,7 @@ static inline int sample_put(struct store *s)
 	err |= store_put_holds(s, 1, sample_holds, LENGTH(sample_holds));
 	struct obs_sample sample = sample_sample(store_stack(s, &sample_stack));
 	err |= store_add_sample(s, &sample);
-	sample = (struct obs_sample){2, 1, 1020 * NS, RUN_STOPPED, NULL, NULL, 0, -1, -1, false, -1, 0, 0};
+	sample = (struct obs_sample){2, 1, 21 * NS, RUN_STOPPED, NULL, NULL, 0, -1, -1, false, -1, 0, 0};
 	err |= store_add_sample(s, &sample);
 	return err;
 }

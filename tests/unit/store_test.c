@@ -179,7 +179,7 @@ static void assert_all(void)
 	assert_processes_threads_loops();
 	assert_int_equal(o.marks.n, 1);
 	assert_string_equal(o.marks.at[0].text, "tests/test_a.py::test_b");
-	assert_int_equal(o.marks.at[0].start_ns, 1001 * NS);
+	assert_int_equal(o.marks.at[0].start_ns, 2 * NS);
 	assert_stalls();
 	assert_samples();
 }
@@ -573,7 +573,7 @@ static void test_performance(void **state)
 	for (uint32_t i = 1; i <= STALLS; i++) {
 		struct obs_stall stall = sample_stalls[0];
 		stall.id = i;
-		stall.start_ns = 1010 * NS + i * 20000000ull;
+		stall.start_ns = 11 * NS + i * 20000000ull;
 		stall.end_ns = stall.start_ns + 20000000;
 		store_put_stall(s, &stall);
 		for (uint32_t k = 0; k < 5; k++) {

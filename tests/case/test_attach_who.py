@@ -118,12 +118,12 @@ def test_redis(attach, start, report, tmp_path):
     assert 0.19 < sleep["worst_s"] < 0.3 and sleep["culprit"]["tid"] == server.pid
 
 
-def test_node(attach, start, report):
+def test_node(attach, start, report, tmp_path):
     program = start(["node", "--perf-basic-prof", "-e", textwrap.dedent("""
         function burn(n) { let sum = 0; for (let i = 0; i < n; i++) sum = (sum + i * i) % 1000003; return sum; }
         let left = 12;
         setTimeout(function again() { burn(2e7); if (--left) setTimeout(again, 30); }, 1200);
-    """)])
+    """)], cwd=tmp_path)  # V8 leaves a log there
     watcher = attach(program.pid)
     ended(watcher)
     _, loop = loop_of(report(watcher.record), program.pid)

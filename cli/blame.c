@@ -4,6 +4,7 @@
  * was in, from the holds of a lock to those who kept the loop waiting. Nothing is guessed: a thread that was
  * not looked at in the stall has no function.
  */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,8 +79,8 @@ struct choice {
 	uint32_t stack;
 };
 struct choices {
-	struct choice at[8];
 	unsigned n;
+	struct choice at[8];
 };
 struct vote {
 	struct culprit culprit;
@@ -87,8 +88,8 @@ struct vote {
 	struct choices lines, natives;
 };
 struct votes {
-	struct vote at[16];
 	unsigned n;
+	struct vote at[16]; /* only the first n are anything: all of it is much to clear for every stall */
 };
 
 static void choice_add(struct choices *c, int line, const char *native, uint32_t stack, uint64_t weight)
@@ -135,7 +136,8 @@ static void vote_add(struct votes *votes, const struct observations *o, const st
 			v = &votes->at[i];
 	if (!v && votes->n < LENGTH(votes->at)) {
 		v = &votes->at[votes->n++];
-		*v = (struct vote){.culprit = c};
+		v->culprit = c;
+		v->weight = v->lines.n = v->natives.n = 0;
 	}
 	if (!v)
 		return;
@@ -180,8 +182,9 @@ static uint64_t distance(uint64_t t, uint64_t start, uint64_t end)
 void blame_loop(const struct judge *j, uint64_t start, uint64_t end, const char *syscall, struct culprit *out,
 		uint32_t *stack)
 {
-	struct votes votes = {0};
+	struct votes votes;
 	const struct obs_sample *near = NULL;
+	votes.n = 0;
 	for (size_t i = 0; i < j->sample_count; i++) {
 		const struct obs_sample *s = &j->samples[i];
 		if (s->thread != j->loop_thread || !s->stack)
@@ -203,11 +206,11 @@ void blame_loop(const struct judge *j, uint64_t start, uint64_t end, const char 
 /* What the looks at a holder say of it. */
 struct holder_votes {
 	uint32_t thread;
-	struct votes votes;
 	uint64_t run_ns[RUN_RUNNABLE + 1];
 	const struct obs_sample *blocked;
 	const struct obs_sample *first, *last; /* inside the span, with schedstat */
 	uint64_t starved_ns;
+	struct votes votes;
 };
 
 #define LOOKS_BACK 300	    /* samples before a stall's own that are searched */
@@ -347,11 +350,34 @@ static int holder_order(const void *a, const void *b)
 	return x->ns > y->ns ? -1 : x->ns < y->ns;
 }
 
+/* A hold's part of the span. */
+struct turn {
+	size_t holder; /* position in the segment's */
+	uint32_t thread;
+	uint64_t start_ns, end_ns;
+};
+typedef VEC(struct turn) turns_t;
+
+static void holder_judge(const struct judge *j, const turns_t *turns, size_t k, struct holder *holder)
+{
+	struct holder_votes v;
+	memset(&v, 0, offsetof(struct holder_votes, votes));
+	v.votes.n = 0;
+	for (size_t i = 0; i < turns->n; i++) {
+		const struct turn *t = &turns->at[i];
+		if (t->holder != k)
+			continue;
+		v.thread = v.thread ? v.thread : t->thread;
+		hold_vote(j, &v, t->start_ns, t->end_ns);
+	}
+	holder_finish(holder, &v);
+}
+
 void blame_holders(const struct judge *j, const struct span *span, struct segment *segment)
 {
 	size_t n;
 	struct obs_hold *holds = holds_ordered(j, span, &n);
-	VEC(struct holder_votes) all = {0};
+	turns_t turns = {0};
 	uint64_t at = span->start_ns;
 	for (size_t i = 0; i < n; i++) {
 		const struct obs_hold *h = &holds[i];
@@ -359,24 +385,22 @@ void blame_holders(const struct judge *j, const struct span *span, struct segmen
 		if (end <= at)
 			continue;
 		struct holder *holder = holder_of(segment, j, h->thread);
-		size_t k = (size_t)(holder - segment->holders.at);
-		while (all.n <= k)
-			vec_push(&all)->thread = h->thread;
 		uint64_t whole = h->end_ns - h->start_ns;
 		holder->ns += end - at;
 		holder->hold_count++;
 		holder->at_least = holder->at_least || h->at_least;
 		if (whole > holder->longest_hold_ns)
 			holder->longest_hold_ns = whole;
-		hold_vote(j, &all.at[k], at > h->start_ns ? at : h->start_ns, end);
+		*vec_push(&turns) = (struct turn){(size_t)(holder - segment->holders.at), h->thread,
+						  at > h->start_ns ? at : h->start_ns, end};
 		at = end;
 	}
 	for (size_t k = 0; k < segment->holders.n; k++)
-		holder_finish(&segment->holders.at[k], &all.at[k]);
+		holder_judge(j, &turns, k, &segment->holders.at[k]);
 	if (segment->holders.n > 1)
 		qsort(segment->holders.at, segment->holders.n, sizeof *segment->holders.at, holder_order);
 	if (segment->holders.n)
 		segment->culprit = segment->holders.at[0].culprit;
 	free(holds);
-	vec_free(&all);
+	vec_free(&turns);
 }

@@ -147,6 +147,6 @@ int doctor_json(FILE *out, const struct doctor *d)
 	}
 	emit_close(&j, ']');
 	emit_close(&j, '}');
-	putc('\n', out);
-	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+	emit_newline(&j);
+	return emit_end(&j);
 }

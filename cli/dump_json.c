@@ -212,6 +212,6 @@ int dump_json(FILE *out, const struct dump *d)
 		emit_string(&j, NULL, d->notes.at[i]);
 	emit_close(&j, ']');
 	emit_close(&j, '}');
-	putc('\n', out);
-	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+	emit_newline(&j);
+	return emit_end(&j);
 }

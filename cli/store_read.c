@@ -16,9 +16,9 @@
 
 /* --- one row --- */
 
-static int value_number(sqlite3_stmt *stmt, int i, int64_t max, bool *null, int64_t *out)
+static int value_number(sqlite3_value *value, int64_t max, bool *null, int64_t *out)
 {
-	int type = sqlite3_column_type(stmt, i);
+	int type = sqlite3_value_type(value);
 
 	*null = type == SQLITE_NULL;
 	*out = 0;
@@ -26,12 +26,12 @@ static int value_number(sqlite3_stmt *stmt, int i, int64_t max, bool *null, int6
 		return 0;
 	if (type != SQLITE_INTEGER)
 		return -EINVAL;
-	*out = sqlite3_column_int64(stmt, i);
+	*out = sqlite3_value_int64(value);
 	return *out < 0 || *out > max ? -EINVAL : 0;
 }
 
 /* Integers; whether 0 and NULL are allowed at all is left to row_fault, where that is the whole story. */
-static int decode_number(sqlite3_stmt *stmt, int i, const struct column *c, void *at)
+static int decode_number(sqlite3_value *from, const struct column *c, void *at)
 {
 	bool wide = c->kind == COLUMN_COUNT || c->kind == COLUMN_END || c->kind == COLUMN_END0 ||
 		    c->kind == COLUMN_COUNT0;
@@ -44,7 +44,7 @@ static int decode_number(sqlite3_stmt *stmt, int i, const struct column *c, void
 	int64_t max = wide ? NUMBER_MAX : small ? 1 : ids ? (int64_t)UINT32_MAX : INT_MAX, value;
 	bool null;
 
-	if (value_number(stmt, i, max, &null, &value) || (null && !may_miss))
+	if (value_number(from, max, &null, &value) || (null && !may_miss))
 		return -EINVAL;
 	if (null && minus)
 		value = -1;
@@ -57,10 +57,10 @@ static int decode_number(sqlite3_stmt *stmt, int i, const struct column *c, void
 	return 0;
 }
 
-static int decode_real(sqlite3_stmt *stmt, int i, void *at)
+static int decode_real(sqlite3_value *from, void *at)
 {
-	int type = sqlite3_column_type(stmt, i);
-	double value = type == SQLITE_NULL ? -1 : sqlite3_column_double(stmt, i);
+	int type = sqlite3_value_type(from);
+	double value = type == SQLITE_NULL ? -1 : sqlite3_value_double(from);
 
 	if (type != SQLITE_NULL && ((type != SQLITE_FLOAT && type != SQLITE_INTEGER) || value < 0))
 		return -EINVAL;
@@ -68,13 +68,13 @@ static int decode_real(sqlite3_stmt *stmt, int i, void *at)
 	return 0;
 }
 
-static int decode_text(sqlite3_stmt *stmt, int i, const struct column *c, void *at)
+static int decode_text(sqlite3_value *from, const struct column *c, void *at)
 {
-	int type = sqlite3_column_type(stmt, i);
+	int type = sqlite3_value_type(from);
 	const char *text = NULL;
 
 	if (type == SQLITE_TEXT) {
-		text = (const char *)sqlite3_column_text(stmt, i);
+		text = (const char *)sqlite3_value_text(from);
 		if (!text)
 			return -ENOMEM;
 	} else if (type != SQLITE_NULL) {
@@ -83,7 +83,7 @@ static int decode_text(sqlite3_stmt *stmt, int i, const struct column *c, void *
 	if (c->kind == COLUMN_TEXT || c->kind == COLUMN_TEXT0) {
 		if (!text && c->kind == COLUMN_TEXT)
 			return -EINVAL;
-		text = text ? intern_text(text, (size_t)sqlite3_column_bytes(stmt, i)) : NULL;
+		text = text ? intern_text(text, (size_t)sqlite3_value_bytes(from)) : NULL;
 		memcpy(at, &text, sizeof(text));
 		return 0;
 	}
@@ -97,18 +97,19 @@ static int decode_text(sqlite3_stmt *stmt, int i, const struct column *c, void *
 	return 0;
 }
 
-static int decode_column(sqlite3_stmt *stmt, int i, const struct column *c, char *row)
+/* The value is asked, not the statement for its column each time: SQLite checks a statement at every call. */
+static int decode_column(sqlite3_value *from, const struct column *c, char *row)
 {
 	switch (c->kind) {
 	case COLUMN_REAL0:
-		return decode_real(stmt, i, row + c->at);
+		return decode_real(from, row + c->at);
 	case COLUMN_TEXT:
 	case COLUMN_TEXT0:
 	case COLUMN_ENUM:
 	case COLUMN_ENUM0:
-		return decode_text(stmt, i, c, row + c->at);
+		return decode_text(from, c, row + c->at);
 	default:
-		return decode_number(stmt, i, c, row + c->at);
+		return decode_number(from, c, row + c->at);
 	}
 }
 
@@ -320,7 +321,7 @@ static int rows_read(struct load *l, enum table_id id, sqlite3_stmt *stmt)
 					   t->name, (unsigned long long)t->limit);
 		memset(&row, 0, t->size);
 		for (int i = 0; i < t->n; i++)
-			if (decode_column(stmt, i, &t->columns[i], row.at))
+			if (decode_column(sqlite3_column_value(stmt, i), &t->columns[i], row.at))
 				return load_refuse(l, -EINVAL,
 						   "is damaged: %s.%s has a value that it cannot have",
 						   t->name, t->columns[i].name);

@@ -18,6 +18,7 @@ int verbosity;
 
 #define SAY_MAX 4096
 #define WORD_MAX 64
+#define VEC_LEAST 512 /* bytes */
 
 static void write_all(int fd, const char *from, size_t len)
 {
@@ -124,12 +125,11 @@ void *vec_grow(void *at, size_t *room, size_t need, size_t size)
 	if (need <= *room)
 		return at;
 	size_t more = *room > SIZE_MAX / 2 ? SIZE_MAX : *room * 2;
-	if (more < 8)
-		more = 8;
+	if (more * size < VEC_LEAST)
+		more = VEC_LEAST / size;
 	if (more < need)
 		more = need;
 	at = xrealloc(at, more, size);
-	memset((char *)at + *room * size, 0, (more - *room) * size);
 	*room = more;
 	return at;
 }

@@ -51,7 +51,7 @@ char *xprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 #define vec_trim(v) \
 	((v)->at = vec_fit((v)->at, &(v)->room, (v)->n, sizeof(*(v)->at))) /* no room but what is taken */
 #define vec_free(v) (free((v)->at), (v)->at = NULL, (v)->n = (v)->room = 0)
-void *vec_grow(void *at, size_t *room, size_t need, size_t size); /* new room is zeroed */
+void *vec_grow(void *at, size_t *room, size_t need, size_t size); /* new room is not zeroed */
 void *vec_fit(void *at, size_t *room, size_t n, size_t size);
 
 bool text_ends(const char *s, const char *end);

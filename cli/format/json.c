@@ -3,7 +3,6 @@
  * whystall.report/1, the report for programs (doc/report.schema.json). Fields are only ever added; what is
  * not known is null.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -162,7 +161,7 @@ static void frames_write(struct emit *j, const char *key, const struct observati
 {
 	int n = 0;
 	const uint32_t *ids = stack ? verdict_stack(o, stack, &n) : NULL;
-	emit_array(j, key);
+	emit_array_flat(j, key);
 	for (int i = 0; i < n; i++)
 		json_frame(j, NULL, verdict_frame(o, ids[i]));
 	emit_close(j, ']');
@@ -252,7 +251,7 @@ static bool stall_visit(void *closure, const struct verdict_process *p, const st
 	(void)p;
 	if (!d->only || s->seen->id == d->only)
 		stall_write(d, l, s);
-	return !ferror(d->emit.out);
+	return !d->emit.err;
 }
 
 static void stalls_write(struct document *d, const struct verdict_process *p)
@@ -308,13 +307,13 @@ static int document_write(FILE *out, const struct verdict *verdict, const struct
 	emit_string(j, "version", VERSION);
 	capture_write(&d);
 	emit_array(j, "processes");
-	for (size_t i = 0; i < verdict->processes.n && !ferror(out); i++)
+	for (size_t i = 0; i < verdict->processes.n && !d.emit.err; i++)
 		process_write(&d, &verdict->processes.at[i]);
 	emit_close(j, ']');
 	emit_close(j, '}');
+	emit_newline(j);
 	document_free(&d);
-	putc('\n', out);
-	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+	return emit_end(j);
 }
 
 /* --- jsonl: the same stalls, one a line --- */
@@ -324,8 +323,6 @@ static bool line_write(void *closure, const struct verdict_process *p, const str
 {
 	struct document *d = closure;
 	struct emit *j = &d->emit;
-	j->depth = 0;
-	j->empty = true;
 	emit_object(j, NULL);
 	emit_string(j, "schema", "whystall.stall/1");
 	emit_string(j, "run_id", d->seen->capture.run_id);
@@ -337,21 +334,21 @@ static bool line_write(void *closure, const struct verdict_process *p, const str
 	emit_string(j, "thread", s->thread->name);
 	stall_fields(d, l, s);
 	emit_close(j, '}');
-	putc('\n', j->out);
-	return !ferror(j->out);
+	emit_newline(j);
+	return !j->err;
 }
 
 static int lines_write(FILE *out, const struct verdict *verdict, const struct format_options *options)
 {
-	struct document d = {.emit = {.out = out, .line = true},
+	struct document d = {.emit = {.out = out, .empty = true, .line = true},
 			     .verdict = verdict,
 			     .seen = verdict->seen,
 			     .start_ns = verdict->seen->capture.start_ns};
 	(void)options;
-	for (size_t i = 0; i < verdict->processes.n && !ferror(out); i++)
+	for (size_t i = 0; i < verdict->processes.n && !d.emit.err; i++)
 		stalls_walk(&verdict->processes.at[i], line_write, &d);
 	document_free(&d);
-	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+	return emit_end(&d.emit);
 }
 
 static const struct format json = {.name = "json",

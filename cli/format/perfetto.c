@@ -8,7 +8,6 @@
  * Slices of one track must nest: two loops in turn victim and holder may not, so that a slice ends where the
  * one around it does.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -285,7 +284,7 @@ static bool stall_flows(void *closure, const struct verdict_process *p, const st
 	for (size_t i = 0; i < s->segments.n; i++)
 		if (s->segments.at[i].lock)
 			segment_flows(t, s->thread->tid, &s->segments.at[i], holds, n);
-	return !ferror(t->emit.out);
+	return !t->emit.err;
 }
 
 /* --- counters --- */
@@ -307,7 +306,7 @@ static void counter_write(struct trace *t, const struct verdict_loop *l, const c
 static void stalled_counter(struct trace *t, const struct verdict_loop *l)
 {
 	uint64_t sum = 0;
-	for (size_t i = 0; i < l->stalls.n && !ferror(t->emit.out); i++) {
+	for (size_t i = 0; i < l->stalls.n && !t->emit.err; i++) {
 		const struct verdict_stall *s = &l->stalls.at[i];
 		sum += s->ns;
 		counter_write(t, l, " stalled", "ms", s->seen->start_ns + s->ns, (double)sum / 1e6);
@@ -337,7 +336,7 @@ static const struct verdict_loop *loop_find(struct tick_counter *c)
 static void second_write(struct tick_counter *c, bool next_has_some)
 {
 	struct trace *t = c->trace;
-	const struct verdict_loop *l = c->ticks && !ferror(t->emit.out) ? loop_find(c) : NULL;
+	const struct verdict_loop *l = c->ticks && !t->emit.err ? loop_find(c) : NULL;
 	for (int i = 0; i < (next_has_some ? 1 : 2) && l; i++) {
 		uint64_t ns = t->seen->capture.start_ns + (c->second + (uint64_t)i) * NS;
 		counter_write(t, l, "", "ticks a second", ns, i ? 0 : (double)c->ticks);
@@ -369,7 +368,7 @@ static void process_write(struct trace *t)
 	t->slices.n = 0;
 	stalls_walk(p, stall_slices, t);
 	slices_nest(t);
-	for (size_t i = 0; i < t->slices.n && !ferror(t->emit.out); i++)
+	for (size_t i = 0; i < t->slices.n && !t->emit.err; i++)
 		slice_write(t, &t->slices.at[i]);
 	stalls_walk(p, stall_flows, t);
 	for (size_t i = 0; i < p->loops.n; i++)
@@ -403,7 +402,7 @@ static int perfetto_write(FILE *out, const struct verdict *v, const struct forma
 	emit_string(j, "started", v->seen->capture.started);
 	emit_close(j, '}');
 	emit_array(j, "traceEvents");
-	for (size_t i = 0; i < v->processes.n && !ferror(out); i++) {
+	for (size_t i = 0; i < v->processes.n && !j->err; i++) {
 		t.process = &v->processes.at[i];
 		process_write(&t);
 	}
@@ -414,11 +413,11 @@ static int perfetto_write(FILE *out, const struct verdict *v, const struct forma
 	}
 	emit_close(j, ']');
 	emit_close(j, '}');
-	putc('\n', out);
+	emit_newline(j);
 	vec_free(&t.slices);
 	free(t.holds);
 	stack_texts_free(&t.texts, t.seen);
-	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+	return emit_end(j);
 }
 
 static const struct format perfetto = {.name = "perfetto",

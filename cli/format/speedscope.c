@@ -4,7 +4,6 @@
  * loop that stalled; a sample is a part of a stall, its stack that of who is to blame below the cause and the
  * thread, its weight the seconds.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,11 +105,11 @@ static void profile_write(struct emit *j, const struct verdict *v, struct names 
 	emit_string(j, "name", name);
 	emit_string(j, "unit", "seconds");
 	emit_array(j, "samples");
-	for (size_t i = 0; i < l->stalls.n && !ferror(j->out); i++)
+	for (size_t i = 0; i < l->stalls.n && !j->err; i++)
 		parts_walk(&l->stalls.at[i], part_sample, &profile);
 	emit_close(j, ']');
 	emit_array(j, "weights");
-	for (size_t i = 0; i < l->stalls.n && !ferror(j->out); i++)
+	for (size_t i = 0; i < l->stalls.n && !j->err; i++)
 		parts_walk(&l->stalls.at[i], part_weight, &profile);
 	emit_close(j, ']');
 	emit_integer(j, "startValue", 0);
@@ -145,9 +144,9 @@ static int speedscope_write(FILE *out, const struct verdict *v, const struct for
 					      &v->processes.at[p].loops.at[l]);
 	emit_close(j, ']');
 	emit_close(j, '}');
-	putc('\n', out);
+	emit_newline(j);
 	vec_free(&names.at);
-	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+	return emit_end(j);
 }
 
 static const struct format speedscope = {.name = "speedscope",

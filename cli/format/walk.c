@@ -75,33 +75,27 @@ char *frame_label(char *buf, size_t size, const struct frame *f, bool line)
 }
 
 /* As the value of a key: what stands before a value is not part of it. */
-static char *stack_render(const struct emit *j, const struct observations *o, uint32_t stack,
-			  stack_writer *write, size_t *size)
+static void stack_render(struct stack_text *text, const struct emit *j, const struct observations *o,
+			 uint32_t stack, stack_writer *write)
 {
-	char *text = NULL;
-	struct emit alone = {
-		.out = open_memstream(&text, size), .line = j->line, .depth = j->depth, .empty = true};
-	if (!alone.out)
-		return NULL;
+	struct emit alone = {.line = j->line, .empty = true};
 	write(&alone, NULL, o, stack);
-	fclose(alone.out);
-	size_t blanks = strspn(text, " \n");
-	memmove(text, text + blanks, *size + 1 - blanks);
-	return text;
+	text->size = alone.used;
+	text->at = xrealloc(alone.text, alone.used, 1);
 }
 
 void stack_emit(struct stack_texts *texts, struct emit *j, const char *key, const struct observations *o,
 		uint32_t stack, stack_writer *write)
 {
-	size_t size = 0;
 	if (!texts->at)
 		texts->at = xcalloc(o->stack_begin.n + 1, sizeof *texts->at);
-	if (stack < o->stack_begin.n && !texts->at[stack] && texts->bytes < STACK_TEXTS_MAX) {
-		texts->at[stack] = stack_render(j, o, stack, write, &size);
-		texts->bytes += size;
+	struct stack_text *text = stack < o->stack_begin.n ? &texts->at[stack] : NULL;
+	if (text && !text->at && texts->bytes < STACK_TEXTS_MAX) {
+		stack_render(text, j, o, stack, write);
+		texts->bytes += text->size;
 	}
-	if (stack < o->stack_begin.n && texts->at[stack])
-		emit_raw(j, key, texts->at[stack]);
+	if (text && text->at)
+		emit_raw(j, key, text->at, text->size);
 	else
 		write(j, key, o, stack);
 }
@@ -109,7 +103,7 @@ void stack_emit(struct stack_texts *texts, struct emit *j, const char *key, cons
 void stack_texts_free(struct stack_texts *texts, const struct observations *o)
 {
 	for (size_t i = 0; texts->at && i < o->stack_begin.n; i++)
-		free(texts->at[i]);
+		free(texts->at[i].at);
 	free(texts->at);
 	*texts = (struct stack_texts){0};
 }

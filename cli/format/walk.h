@@ -38,11 +38,15 @@ void parts_walk(const struct verdict_stall *, part_visitor *, void *closure);
  * Returns buf. */
 char *frame_label(char *buf, size_t size, const struct frame *, bool line);
 
-/* Stacks as JSON, each rendered once: many stalls have the same. At most so many bytes are kept. Of one depth
- * and way of writing: another wants texts of its own. */
+/* Stacks as JSON, each rendered once: many stalls have the same. At most so many bytes are kept. A writer
+ * begins with an array or object that is flat, unless the whole document is one line. */
 #define STACK_TEXTS_MAX (16u << 20)
+struct stack_text {
+	char *at;
+	size_t size;
+};
 struct stack_texts {
-	char **at; /* by stack id */
+	struct stack_text *at; /* by stack id */
 	size_t bytes;
 };
 typedef void stack_writer(struct emit *, const char *key, const struct observations *, uint32_t stack);

@@ -52,9 +52,10 @@ $(BUILD)/whystall: $(CLI_OBJ)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CLI_OBJ) $(LIBS)
 
 # Against libc alone: nothing else may be needed, and _r_debug is to be found at run time (preload/link.c).
+# Its functions call each other directly: where the program itself loads it, others of the names come before them.
 $(BUILD)/libwhystall.so: $(SHIM_OBJ) preload/shim.map
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -nostdlib -Wl,-soname,libwhystall.so -Wl,-z,now -Wl,-z,noexecstack,-z,defs \
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -nostdlib -Wl,-soname,libwhystall.so -Wl,-Bsymbolic-functions -Wl,-z,now -Wl,-z,noexecstack,-z,defs \
 		-Wl,--version-script=preload/shim.map -o $@ $(SHIM_OBJ) -l:libc.so.6
 
 $(BUILD)/preload/%.o: preload/%.c | $(BUILD)/.headers

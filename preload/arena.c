@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -143,10 +144,16 @@ static bool pid_known(int32_t pid)
 	return text_number(stat, &end) == pid;
 }
 
-static bool arena_start(char **variable)
+void recorder_admit(void)
 {
-	const char *value = *variable + sizeof(ARENA_ENV "=") - 1;
-	if (text_length(*variable) >= sizeof(shim.variable))
+	if (shim.arena->joined)
+		sys_call(SYS_prctl, PR_SET_PTRACER, shim.arena->recorder, 0, 0);
+}
+
+bool arena_start(const char *variable)
+{
+	const char *value = variable + sizeof(ARENA_ENV "=") - 1;
+	if (!text_begins(variable, ARENA_ENV "=") || text_length(variable) >= sizeof(shim.variable))
 		return false;
 	struct arena *a = arena_map(value);
 	if (!a)
@@ -160,7 +167,7 @@ static bool arena_start(char **variable)
 		sys_call(SYS_munmap, a, sizeof(*a), 0, 0);
 		return false;
 	}
-	memcpy(shim.variable, *variable, text_length(*variable) + 1);
+	memcpy(shim.variable, variable, text_length(variable) + 1);
 	shim.alive = alive;
 	shim.arena = a;
 	shim.epoch = 1;
@@ -168,6 +175,7 @@ static bool arena_start(char **variable)
 		*alive = ALIVE_OFF;
 		return false;
 	}
+	recorder_admit();
 	release(*alive, ALIVE_LIVE);
 	return true;
 }
@@ -178,7 +186,7 @@ __attribute__((constructor(101))) static void shim_start(void)
 	char **variable = environ_find(ARENA_ENV "=");
 	if (!variable)
 		return;
-	arena_start(variable);
+	arena_start(*variable);
 	/* out again, whether it worked or not */
 	char **preload = environ_find("LD_PRELOAD=");
 	if (preload && *link_self())

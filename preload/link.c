@@ -127,27 +127,53 @@ static const char *base_name(const char *path)
 	return base;
 }
 
+static bool is_own(const struct link_map *map)
+{
+	return map->l_addr == (ElfW(Addr))__ehdr_start;
+}
+
+static const struct link_map *own_map(void)
+{
+	const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL;
+	while (map && !is_own(map))
+		map = map->l_next;
+	return map;
+}
+
+/* In the objects from `map` on, up to the shim. */
+static void *find_from(const struct link_map *map, const char *name)
+{
+	void *p = NULL;
+	for (; map && !is_own(map) && !p; map = map->l_next)
+		p = object_find(map, name);
+	return p;
+}
+
 void *link_next(const char *name)
 {
-	bool after = false;
-	for (const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL; map; map = map->l_next) {
-		if (!after) {
-			after = map->l_addr == (ElfW(Addr))__ehdr_start;
-			continue;
-		}
-		void *p = object_find(map, name);
-		if (p)
-			return p;
-	}
-	return NULL;
+	const struct link_map *own = own_map();
+	void *p = own ? find_from(own->l_next, name) : NULL;
+	/* loaded by the program itself, the shim comes last */
+	return p || !own ? p : find_from(_r_debug.r_map, name);
+}
+
+void *link_own(const char *name)
+{
+	const struct link_map *own = own_map();
+	return own ? object_find(own, name) : NULL;
+}
+
+bool link_default(const char *name, const char *version)
+{
+	static const char older[] = "GLIBC_2.2.5";
+	return !text_equal(version, older) ||
+	       !(text_begins(name, "pthread_cond_") || text_begins(name, "posix_spawn"));
 }
 
 const char *link_self(void)
 {
-	for (const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL; map; map = map->l_next)
-		if (map->l_addr == (ElfW(Addr))__ehdr_start)
-			return map->l_name ? map->l_name : "";
-	return "";
+	const struct link_map *own = own_map();
+	return own && own->l_name ? own->l_name : "";
 }
 
 void *link_libc(const char *name)

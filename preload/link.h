@@ -9,9 +9,14 @@
 #include <stdbool.h>
 
 /* The function `name` (default version) of the first object after the shim in search order, as RTLD_NEXT
- * finds it, so that a sanitizer's or another preloaded library's version keeps its place. NULL: none. Takes
- * no lock. */
+ * finds it, so that a sanitizer's or another preloaded library's version keeps its place; of the first before
+ * it where the shim was loaded late and comes last. NULL: none. Takes no lock. */
 __attribute__((visibility("hidden"))) void *link_next(const char *name);
+/* The shim's own exported function. */
+__attribute__((visibility("hidden"))) void *link_own(const char *name);
+/* Is `version` of a watched function of the C library the one that the shim has a wrapper of? (shim.map: of a
+ * few there is an older one that differs.) */
+__attribute__((visibility("hidden"))) bool link_default(const char *name, const char *version);
 /* The same, of the C library itself (libc.so.6, or libpthread.so.0 where that is a library of its own). */
 __attribute__((visibility("hidden"))) void *link_libc(const char *name);
 /* The path that the shim was loaded from, "" if that is not known. */

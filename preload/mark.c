@@ -5,16 +5,41 @@
  * stall was in which. Like all here these never wait: who asks for the record to be up to date looks whether
  * it is.
  */
+#include "bind.h"
+#include "original.h"
 #include "shim.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
+EXPORT int whystall_join(const char *variable);
+EXPORT void whystall_bind(void);
 EXPORT int whystall_mark(const char *text);
 EXPORT const char *whystall_record(void);
 EXPORT uint64_t whystall_threshold(void);
 EXPORT unsigned whystall_stalls(void);
 EXPORT unsigned whystall_sync(void);
 EXPORT int whystall_synced(unsigned ticket);
+
+/* In a process that has loaded the shim itself: records from now on, for the recorder that named its arena so
+ * ("WHYSTALL_ARENA=PID:FD", whystall attach --join-fd). Not from a signal handler, or where a thread may be
+ * in dlopen. 0; -1: it cannot. */
+int whystall_join(const char *variable)
+{
+	if (shim.arena)
+		return 0;
+	original_find();
+	if (!arena_start(variable))
+		return -1;
+	bind_objects();
+	return 0;
+}
+
+/* After more libraries were loaded: their calls are seen too. Costs next to nothing if there are none. */
+void whystall_bind(void)
+{
+	if (shim.arena && shim.arena->joined)
+		bind_objects();
+}
 
 /* From now on the process does `text`: "" or NULL, nothing in particular. What is too long is cut. 0; -1:
  * nobody records. */

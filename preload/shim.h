@@ -129,6 +129,12 @@ int32_t tid_field_of(uint64_t pthread) HIDDEN;
 int32_t tid_field(void) HIDDEN; /* as it is there, 0 if nobody has filled it in */
 uint64_t pthread_pointer(void) HIDDEN;
 
+/* Maps the arena that "WHYSTALL_ARENA=PID:FD" names, and begins. false: not to be had, everything calls
+ * through. */
+bool arena_start(const char *variable) HIDDEN;
+/* Where only ancestors may look into a process (Yama's ptrace_scope 1), the recorder may look into this one.
+ */
+void recorder_admit(void) HIDDEN;
 /* Puts this process into a slot of the arena: at start-up (parent NULL) and in a child. */
 bool proc_claim(const struct arena_proc *parent, int32_t pid, int32_t ppid) HIDDEN;
 /* A child that runs without us, for the recorder to list; `file` is what it executes. NULL: no free slot. */

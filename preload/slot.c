@@ -211,6 +211,7 @@ void proc_child(void)
 		release(*shim.alive, ALIVE_OFF);
 		return;
 	}
+	recorder_admit();
 	release(*shim.alive, ALIVE_LIVE);
 	if (!known)
 		return;

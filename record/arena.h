@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC 0x6c6c617473796877ull /* "whystall" */
-#define ARENA_VERSION 6u
+#define ARENA_VERSION 7u
 #define ARENA_ENV "WHYSTALL_ARENA" /* "PID:FD": the recorder, and its descriptor of the arena */
 
 #define ARENA_PROCS 512u
@@ -251,11 +251,12 @@ struct arena {
 	int32_t recorder; /* pid */
 	uint32_t off;	  /* nonzero: everyone calls through from now on */
 	uint64_t threshold_ns;
-	uint64_t call_ns;		 /* shortest EV_CALL and EV_WAIT worth an event */
-	uint32_t alone;			 /* nonzero: processes that the command starts are left alone */
-	char shim[512];			 /* path of libwhystall.so, for LD_PRELOAD across exec */
-	char record[4096];		 /* absolute path of the record, "": not known */
-	uint32_t stalls;		 /* ticks of the threshold or more so far, of all */
+	uint64_t call_ns;  /* shortest EV_CALL and EV_WAIT worth an event */
+	uint32_t alone;	   /* nonzero: processes that the command starts are left alone */
+	uint32_t joined;   /* nonzero: the recorder is no ancestor of the processes, and has to be let in */
+	char shim[512];	   /* path of libwhystall.so, for LD_PRELOAD across exec */
+	char record[4096]; /* absolute path of the record, "": not known */
+	uint32_t stalls;   /* ticks of the threshold or more so far, of all */
 	uint32_t sync_wanted, sync_done; /* all that was seen when the former rose is in the record once the
 					    latter is there too */
 	uint32_t proc_high;		 /* slots used so far: the recorder scans no further */

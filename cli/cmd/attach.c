@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "../proc.h"
 #include "../recording.h"
 #include "../report.h"
+#include "../shim.h"
 #include "../shim_record.h"
 #include "../terminal.h"
 
@@ -31,7 +33,7 @@
 
 static struct recording recording = {.options = {.threshold_ns = 20000000, .native = true, .children = true}};
 static uint64_t duration_ns;
-static long rate = 200, ready_fd = -1;
+static long rate = 200, ready_fd = -1, join_fd = -1;
 static long hooks_limit = 20000; /* calls a second */
 static const char *backend, *hooks;
 static const char *const hook_sets[] = {"pthread", NULL};
@@ -69,6 +71,10 @@ static int usage_check(int argc, char **argv)
 			twice = twice || targets[k].pid == pid;
 		if (!twice)
 			targets[target_count++] = (struct target){.pid = (pid_t)pid, .fd = -1};
+	}
+	if (join_fd >= 0 && (target_count > 1 || hooks || (backend && !strcmp(backend, "ebpf")))) {
+		say("attach: --join-fd is for one process, which loads the shim itself, and for no eBPF");
+		return EXIT_USAGE;
 	}
 	if (hooks_limit < 1) {
 		say("attach: --hooks-limit wants 1 or more");
@@ -195,7 +201,7 @@ static void hooks_check(struct recording *r)
 {
 	char note[160];
 	uint64_t rate_seen;
-	if (!probe_hooks_over(r->options.probe, (uint64_t)hooks_limit, &rate_seen))
+	if (!hooks || !probe_hooks_over(r->options.probe, (uint64_t)hooks_limit, &rate_seen))
 		return;
 	snprintf(note, sizeof note,
 		 "--hooks pthread ended early: its functions were called %llu times a second, the limit is "
@@ -292,6 +298,57 @@ static int shim_follow(const struct shim_record *record)
 	return status ? status : r->format || r->report ? report_record(&report) : 0;
 }
 
+/* No child of the process that started us, which may wait for any of its own; nor of its terminal. */
+static void daemon_become(void)
+{
+	pid_t pid = fork();
+	if (pid)
+		_exit(pid < 0 ? EXIT_BROKEN : EXIT_FINE);
+	setsid();
+}
+
+/* What whystall_join() and dlopen() are to be given, the record's name and our pid, a line each. */
+static void join_say(const char *shim)
+{
+	const struct recording *r = &recording;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	dprintf((int)join_fd, ARENA_ENV "=%d:%d\n%s\n%s\n", getpid(), r->arena_fd, shim, r->record);
+	close((int)join_fd);
+	/* whoever reads what the process writes waits for its end, not for ours */
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && null >= 0; fd++)
+		dup2(null, fd);
+}
+
+/* The process loads the shim itself: it is recorded as by `run`, until it ends. */
+static int join_record(void)
+{
+	struct recording *r = &recording;
+	char shim[PATH_MAX];
+	int result;
+	daemon_become();
+	if ((result = recording_listen(r, "attach")))
+		return result;
+	if (shim_find(shim, sizeof shim)) {
+		say("cannot find libwhystall.so beside this program or in ../lib/whystall: is the "
+		    "installation whole?");
+		return EXIT_BROKEN;
+	}
+	r->options.shim = shim;
+	r->options.rate_hz = (unsigned)rate;
+	r->silent = true;
+	int signals = signals_open();
+	if (recording_start(r, BACKEND_PRELOAD, true)) {
+		say("%s", r->lost);
+		return EXIT_BROKEN;
+	}
+	r->arena->joined = 1;
+	join_say(shim);
+	attach_wait(signals);
+	recording_stop(r);
+	listener_stop(r->listener);
+	return EXIT_FINE;
+}
+
 static int attach_run(int argc, char **argv)
 {
 	struct recording *r = &recording;
@@ -301,6 +358,8 @@ static int attach_run(int argc, char **argv)
 		result = target_open(&targets[i]);
 	if (result || (result = report_writable(r->report)))
 		return result;
+	if (join_fd >= 0)
+		return join_record();
 	struct shim_record record;
 	bool wanted = backend && !strcmp(backend, "preload"), more = hooks || r->listen;
 	if (wanted && more) {
@@ -366,6 +425,9 @@ static const struct option_row attach_options[] = {
 	 OPT_CHOICE, &backend, backends, false, NULL},
 	{0, "ready-fd", "N", "write a byte to this descriptor once recording has begun", OPT_NUMBER,
 	 &ready_fd, NULL, false, NULL},
+	{0, "join-fd", "N",
+	 "the process loads the shim itself, no eBPF: how is written to this descriptor (whystall.recorder)",
+	 OPT_NUMBER, &join_fd, NULL, false, NULL},
 	{0},
 };
 

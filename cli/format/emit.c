@@ -109,7 +109,7 @@ static void value_begin(struct emit *j, const char *key)
 	}
 }
 
-static void open(struct emit *j, const char *key, char bracket, bool flat)
+static void begin(struct emit *j, const char *key, char bracket, bool flat)
 {
 	value_begin(j, key);
 	put_char(j, bracket);
@@ -121,22 +121,22 @@ static void open(struct emit *j, const char *key, char bracket, bool flat)
 
 void emit_object(struct emit *j, const char *key)
 {
-	open(j, key, '{', false);
+	begin(j, key, '{', false);
 }
 
 void emit_object_flat(struct emit *j, const char *key)
 {
-	open(j, key, '{', true);
+	begin(j, key, '{', true);
 }
 
 void emit_array(struct emit *j, const char *key)
 {
-	open(j, key, '[', false);
+	begin(j, key, '[', false);
 }
 
 void emit_array_flat(struct emit *j, const char *key)
 {
-	open(j, key, '[', true);
+	begin(j, key, '[', true);
 }
 
 void emit_close(struct emit *j, char bracket)

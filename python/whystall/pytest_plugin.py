@@ -3,19 +3,16 @@
 file and line, and what to do.
 
 The plugin tells the recorder which test runs (a mark of some bytes in shared memory) and, once a test has ended in which
-some loop stalled at all, asks `whystall check` about it. Recording needs the shim in the process from its start: without
-one, pytest starts itself again under `whystall run`. Under `whystall run -- pytest` or `whystall check -- pytest` the
-tests are named without any option."""
+some loop stalled at all, asks `whystall check` about it. With a budget it starts a recorder beside pytest; under
+`whystall run -- pytest` or `whystall check -- pytest` there is one, and the tests are named without any option."""
 
 import os
 import re
-import sys
 
 import pytest
 
 from . import recorder
 
-AGAIN = "WHYSTALL_PYTEST_AGAIN"  # set for the pytest that this one starts
 TIME = re.compile(r"(\d+\.?\d*|\.\d+)(us|ms|s|m|h)$")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 MARK_MAX = 480  # bytes
@@ -97,19 +94,15 @@ def marked(items):
             yield item
 
 
-def restart(budget):
-    """This pytest again, under whystall run: does not return."""
-    whystall = recorder.program()
-    if whystall is None:
-        raise pytest.UsageError("whystall: the program is not on PATH; pip install whystall brings it")
-    with open("/proc/self/cmdline", "rb") as words:
-        command = [os.fsdecode(word) for word in words.read().split(b"\0")[:-1]]
-    threshold = min(0.02, seconds(budget.max_stall, "--whystall-max-stall") if budget.max_stall else 0.02)
-    os.environ[AGAIN] = "1"
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(whystall, [whystall, "run", "-q", "--threshold", "%gus" % (threshold * 1e6), "--", sys.executable,
-                        *command[1:]])
+def attempt(config, call, *arguments):
+    """What the recorder's call returns; None if it cannot: no reason for a suite not to run unless its command line asks."""
+    try:
+        return call(*arguments)
+    except recorder.Trouble as trouble:
+        if config.known_args_namespace.whystall_max_stall:
+            raise pytest.UsageError("whystall: %s" % trouble)
+        config.whystall_trouble = str(trouble)
+        return None
 
 
 def mark_text(nodeid, count):
@@ -285,10 +278,10 @@ class Gather:
 
 
 class Unwatched:
-    """Registered where nobody records, and no option asked for it: says so if a test has a budget all the same."""
+    """Registered where nobody records: says so if a test has a budget all the same."""
 
-    def __init__(self, budget):
-        self.budget, self.budgets = budget, 0
+    def __init__(self, budget, trouble):
+        self.budget, self.trouble, self.budgets = budget, trouble, 0
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
@@ -297,9 +290,9 @@ class Unwatched:
 
     def pytest_terminal_summary(self, terminalreporter):
         if self.budgets:
-            terminalreporter.write_line("whystall: %d test%s a stall budget, but nobody records: %swhystall run -- COMMAND" %
+            terminalreporter.write_line("whystall: %d test%s a stall budget, but nobody records: %s" %
                                         (self.budgets, " has" if self.budgets == 1 else "s have",
-                                         "" if self.budget else "pytest --whystall-max-stall=none, or "))
+                                         self.trouble or "pytest --whystall-max-stall=none, or whystall run -- COMMAND"))
 
 
 def pytest_addoption(parser):
@@ -314,31 +307,23 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config):
-    """Before anything is captured, collected or imported: the one moment for starting again."""
+    """As early as can be: the recorder comes up while pytest does."""
     options = early_config.known_args_namespace
     text = getattr(options, "whystall_max_stall", None) or early_config.getini("whystall_max_stall")
-    if text and not (options.help or options.version) and AGAIN not in os.environ and recorder.find() is None:
-        budget = Budget(None if text == "none" else text)
-        if budget.max_stall:
-            seconds(budget.max_stall, "--whystall-max-stall")
-        if list(early_config.invocation_params.args) == sys.argv[1:]:
-            restart(budget)
+    if text and not (options.help or options.version) and recorder.find() is None:
+        limit = 0.02 if text == "none" else min(0.02, seconds(text, "--whystall-max-stall"))
+        early_config.whystall_start = attempt(early_config, recorder.Start, limit)
     yield
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "whystall(max_stall=\"100ms\", ignore=[\"syscall\"]): the longest stall of an event "
                                        "loop allowed in this test, and causes that do not count")
-    again = os.environ.pop(AGAIN, None)
-    seen, budget = recorder.find(), general_budget(config)
+    start = getattr(config, "whystall_start", None)
+    seen, budget = attempt(config, start.ready) if start else recorder.find(), general_budget(config)
     if seen is not None:
         gathers = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
         config.pluginmanager.register(Gather(seen) if gathers else Watch(config, seen, budget), "whystall-watch")
-    elif not config.getoption("whystall_max_stall", None):  # an ini file's budget is no reason not to run at all
-        config.pluginmanager.register(Unwatched(budget), "whystall-unwatched")
-    elif again:
-        raise pytest.UsageError("whystall: it cannot be loaded into %s; whystall run -- %s says why" %
-                                (sys.executable, sys.executable))
     elif not (config.option.help or config.option.version):
-        raise pytest.UsageError("whystall: --whystall-max-stall wants a pytest that was started as a command; "
-                                "start this one with whystall run -- COMMAND")
+        trouble = getattr(config, "whystall_trouble", None)
+        config.pluginmanager.register(Unwatched(budget, trouble), "whystall-unwatched")

@@ -286,24 +286,33 @@ static void wake_event(struct probe *p, const struct probe_event *in)
 	event_push(p, in->thread, &e);
 }
 
+/* The thread of pthread_self() `pthread` at that time: memory of one that ended is the next one's. -1: none.
+ */
+static int thread_find(const struct probe *p, uint32_t proc, uint64_t pthread, uint64_t when)
+{
+	int best = -1;
+	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
+		const struct probe_thread *t = &p->threads[i];
+		if (p->thread_mine[i] && t->proc == proc && p->arena->thread[i].pthread == pthread &&
+		    t->start <= when && (best < 0 || t->start > p->threads[best].start))
+			best = (int)i;
+	}
+	return best;
+}
+
 static void gil_event(struct probe *p, const struct probe_gil_event *in)
 {
 	uint32_t proc = p->arena->thread[in->head.thread].proc;
 	struct arena_lock *gil = gil_find(p, proc, in->head.e.object);
-	if (!gil || !in->holder.thread)
+	int holder = gil && in->holder.thread ? thread_find(p, proc, in->holder.thread, in->head.e.time) : -1;
+	if (holder < 0)
 		return;
-	for (uint32_t i = 0; i < p->arena->thread_high; i++) {
-		if (!p->thread_mine[i] || p->threads[i].proc != proc ||
-		    p->arena->thread[i].pthread != in->holder.thread)
-			continue;
-		watch_holder_seen(p->watch, in->head.thread, i, in->head.e.time, &in->holder);
-		if (gil->holder == i + 1)
-			break;
-		uint64_t released = *released_of(p, proc, gil);
-		gil->holder = i + 1;
-		gil->since = released > in->head.e.start ? released : 0;
-		break;
-	}
+	watch_holder_seen(p->watch, in->head.thread, (uint32_t)holder, in->head.e.time, &in->holder);
+	if (gil->holder == (uint32_t)holder + 1)
+		return;
+	uint64_t released = *released_of(p, proc, gil);
+	gil->holder = (uint32_t)holder + 1;
+	gil->since = released > in->head.e.start ? released : 0;
 }
 
 static int event_take(void *context, void *data, size_t size)

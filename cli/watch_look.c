@@ -355,6 +355,13 @@ static bool ownerless(const struct now_copy *now)
 	return class == HOOK_CLASS_FUTEX || (class == HOOK_CLASS_SEM_WAIT && !now->owner);
 }
 
+/* The probe sees a futex where the shim sees what it is for. */
+static bool may_be_gil(const struct now_copy *now)
+{
+	enum hook_class class = watch_hook_class(now->hook);
+	return class == HOOK_CLASS_COND_WAIT || class == HOOK_CLASS_FUTEX;
+}
+
 void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 {
 	struct now_copy now;
@@ -374,8 +381,8 @@ void watch_look(struct watch *w, struct watch_thread *t, struct watch_stall *s)
 		if (now.now == NOW_RUNNING)
 			return;
 	}
-	if (now.now == NOW_LOCK && watch_hook_class(now.hook) == HOOK_CLASS_COND_WAIT &&
-	    !is_gil(t->proc, now.object) && w->now > t->proc->told + TELL_AGAIN_NS)
+	if (now.now == NOW_LOCK && may_be_gil(&now) && !is_gil(t->proc, now.object) &&
+	    w->now > t->proc->told + TELL_AGAIN_NS)
 		watch_locks_tell(w, t->proc); /* an interpreter that has just begun? */
 	bool first = !looked_already(t, s, now.since);
 	if (first)

@@ -228,17 +228,28 @@ static const struct obs_sample *sample_before(const struct judge *j, uint32_t th
 	return NULL;
 }
 
-/* Until it was last looked at in a hold, a thread that was never seen blocked had no CPU for all but what the
- * kernel had counted as CPU time since a look before, or since its birth: its delay is counted only when it
- * gets one. */
-static void hold_starved(const struct judge *j, struct holder_votes *v, const struct obs_sample *last,
-			 uint64_t start)
+/* Between two looks at a thread that was never seen blocked it had no CPU for all but what the kernel counted
+ * as CPU time: its delay is counted only when it gets one. `from`: when the first was, or since when it is
+ * known not to have run more. */
+static uint64_t starved_between(uint64_t from_ns, uint64_t from_cpu, const struct obs_sample *last)
+{
+	uint64_t length = last->time_ns > from_ns ? last->time_ns - from_ns : 0, cpu = (uint64_t)last->cpu_ns;
+	uint64_t ran = cpu > from_cpu ? cpu - from_cpu : 0;
+	if (length <= COUNTED_NS)
+		return 0;
+	/* one that ran at all would have been counted meanwhile */
+	return !ran ? length : length > ran + COUNTED_NS ? length - ran - COUNTED_NS : 0;
+}
+
+/* The same of a hold, until it was last looked at: since the first look in it, or since its beginning, by a
+ * look before that or by the thread's birth. */
+static void hold_starved(const struct judge *j, struct holder_votes *v, const struct obs_sample *first,
+			 const struct obs_sample *last, uint64_t start)
 {
 	const struct obs_sample *before = sample_before(j, v->thread, start);
-	uint64_t before_ns = before ? (uint64_t)before->cpu_ns : 0, length = last->time_ns - start;
-	uint64_t ran = (uint64_t)last->cpu_ns > before_ns ? (uint64_t)last->cpu_ns - before_ns : 0;
-	if (length > ran + COUNTED_NS)
-		v->starved_ns += length - ran - COUNTED_NS;
+	uint64_t whole = starved_between(start, before ? (uint64_t)before->cpu_ns : 0, last),
+		 inside = starved_between(first->time_ns, (uint64_t)first->cpu_ns, last);
+	v->starved_ns += whole > inside ? whole : inside;
 }
 
 static const struct obs_sample *sample_near(const struct judge *j, uint32_t thread, uint64_t start,
@@ -259,13 +270,14 @@ static const struct obs_sample *sample_near(const struct judge *j, uint32_t thre
 static void hold_vote(const struct judge *j, struct holder_votes *v, uint64_t start, uint64_t end)
 {
 	uint64_t inside = 0;
-	const struct obs_sample *last = NULL;
+	const struct obs_sample *first = NULL, *last = NULL;
 	bool blocked = false;
 	for (size_t i = 0; i < j->sample_count; i++) {
 		const struct obs_sample *s = &j->samples[i];
 		if (s->thread != v->thread || s->time_ns < start || s->time_ns > end)
 			continue;
 		last = s->cpu_ns >= 0 ? s : last;
+		first = first ? first : last;
 		blocked = blocked || s->run != RUN_RUNNING;
 		v->run_ns[s->run <= RUN_RUNNABLE ? s->run : RUN_BLOCKED]++;
 		if (s->run == RUN_BLOCKED)
@@ -282,7 +294,7 @@ static void hold_vote(const struct judge *j, struct holder_votes *v, uint64_t st
 			vote_add(&v->votes, j->seen, s, (end - start) / inside + 1);
 	}
 	if (last && !blocked && !j->exact)
-		hold_starved(j, v, last, start);
+		hold_starved(j, v, first, last, start);
 	const struct obs_sample *near = inside ? NULL : sample_near(j, v->thread, start, end);
 	if (near)
 		vote_add(&v->votes, j->seen, near, end - start);

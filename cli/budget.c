@@ -61,12 +61,11 @@ int percent_parse(const char *s, double max, double *percent)
 	return end != s && !*end && *percent >= 0 && *percent <= max ? 0 : -EINVAL;
 }
 
-/* How much of it the holder had no CPU for, as far as that is known. */
+/* How much of it the holder had no CPU for, or may have had. */
 static uint64_t holder_starved(const struct holder *h)
 {
-	if (h->runnable_ns <= 0)
-		return 0;
-	return (uint64_t)h->runnable_ns < h->ns ? (uint64_t)h->runnable_ns : h->ns;
+	uint64_t starved = h->runnable_ns > 0 ? (uint64_t)h->runnable_ns : h->doubt_ns;
+	return starved < h->ns ? starved : h->ns;
 }
 
 uint64_t holder_counted(const struct holder *h, unsigned counted)
@@ -81,6 +80,7 @@ static uint64_t segment_starved(const struct segment *s)
 		return s->ns;
 	for (size_t i = 0; i < s->holders.n; i++)
 		starved += holder_starved(&s->holders.at[i]);
+	starved = s->holders.n ? starved : s->doubt_ns;
 	return starved < s->ns ? starved : s->ns;
 }
 

@@ -143,8 +143,10 @@ static void loop_make(struct judge *j, const struct verdict_process *p, struct v
 			continue;
 		struct verdict_stall *stall = vec_push(&l->stalls);
 		stall_judge(j, stall);
+		stall->lack_ns = judge_delay(j);
 		stall->mark = mark_find(o, p->seen, j->stall->start_ns, j->stall->end_ns);
 	}
+	loop_doubt(j, l);
 	loop_sum(p, l, o->capture.threshold_ns);
 }
 

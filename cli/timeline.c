@@ -98,8 +98,7 @@ static void span_of_wait(const struct judge *j, spans_t *out, const struct obs_w
 	span->target = wait->target;
 }
 
-/* For how long the loop thread wanted a CPU in the stall, by the scheduler's counts. */
-static uint64_t stall_delay(const struct judge *j)
+uint64_t judge_delay(const struct judge *j)
 {
 	const struct obs_sample *first = NULL, *last = NULL;
 	if (j->stall->delay_ns >= 0)
@@ -155,7 +154,7 @@ static void lock_add(const struct judge *j, spans_t *out, const struct obs_wait 
 		     uint64_t end)
 {
 	const struct obs_lock *lock = judge_lock(j, wait->lock);
-	uint64_t delay = j->exact || j->stall->lost ? 0 : stall_delay(j), at = start;
+	uint64_t delay = j->exact || j->stall->lost ? 0 : judge_delay(j), at = start;
 	bool gil = lock && lock->kind == LOCK_GIL, any = gil;
 	if (gil) /* who let go may have lost its CPU before it had woken the waiter: not all is the waiter's
 		    delay */

@@ -30,6 +30,9 @@ void judge_stall(struct judge *, const struct obs_stall *, uint32_t loop_thread)
 const struct obs_thread *judge_thread(const struct judge *, uint32_t id); /* NULL: not known */
 const struct obs_lock *judge_lock(const struct judge *, uint32_t id);
 
+/* For how long (ns) the loop thread wanted a CPU in the stall, by the scheduler's counts. */
+uint64_t judge_delay(const struct judge *);
+
 /* The stall's spans in order of time, adding up to its length. Owned by the caller (vec_free). */
 typedef VEC(struct span) spans_t;
 void timeline_make(const struct judge *, spans_t *out);
@@ -37,6 +40,9 @@ void timeline_make(const struct judge *, spans_t *out);
 void timeline_gap(const struct judge *, spans_t *out, uint64_t start, uint64_t end);
 /* Did the look find the thread in its runtime's cycle collector? */
 bool judge_collects(const struct judge *, const struct obs_sample *);
+
+/* doubt.c: fills doubt_ns in the segments and holders of a loop whose stalls are judged. */
+void loop_doubt(const struct judge *, struct verdict_loop *);
 
 /* --- blame.c: who is to blame, from the samples --- */
 

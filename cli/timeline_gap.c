@@ -56,6 +56,11 @@ bool judge_collects(const struct judge *j, const struct obs_sample *s)
 	return false;
 }
 
+static bool is_asleep(const struct obs_wait *w)
+{
+	return w->what == WAIT_LOCK || w->what == WAIT_CALL || w->what == WAIT_STOPPED;
+}
+
 static bool faults_rise(const struct obs_sample *a, const struct obs_sample *b)
 {
 	return a->faults >= 0 && b->faults > a->faults;
@@ -75,14 +80,21 @@ static enum doing doing_of(const struct gap *g, size_t i)
 	return s->run == RUN_FAULTING || before || after ? DOING_FAULT : DOING_WORK;
 }
 
-/* The wait that the gap ends with: what a look into it counts was there when it began, for the thread sleeps.
- */
+#define NEXT_NS 500000 /* between two waits: too little to count */
+
+/* The wait that the gap ends with, and those that follow at once: what a look into one counts was there when
+ * it began, for the thread sleeps. */
 static bool wait_follows(const struct gap *g, const struct obs_sample *s)
 {
 	const struct judge *j = g->judge;
-	for (size_t i = 0; i < j->wait_count; i++)
-		if (j->waits[i].start_ns == g->end && j->waits[i].end_ns >= s->time_ns)
+	uint64_t at = g->end;
+	for (size_t i = 0; i < j->wait_count && at + NEXT_NS > j->waits[i].start_ns; i++) {
+		if (!is_asleep(&j->waits[i]) || j->waits[i].start_ns < at)
+			continue;
+		at = j->waits[i].end_ns;
+		if (at >= s->time_ns)
 			return s->run == RUN_BLOCKED || s->run == RUN_STOPPED;
+	}
 	return false;
 }
 

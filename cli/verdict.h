@@ -21,6 +21,7 @@ struct holder {
 	uint64_t ns, longest_hold_ns;
 	bool at_least;
 	int64_t runnable_ns; /* -1: null */
+	uint64_t doubt_ns;   /* as a segment's, where runnable_ns is not known */
 	enum thread_run run; /* 0: null */
 	const char *syscall; /* what it was blocked in, NULL */
 	const char *target;
@@ -41,13 +42,17 @@ struct segment {
 	enum collects collects; /* gc: the oldest generation seen */
 	int gc_objects;		/* gc: that had survived the last full collection, 0: not known */
 	uint32_t faults;	/* fault: major ones */
+	/* a wait of which nobody saw whether those it waited for had a CPU: how much of it may be that they
+	 * had none, in a loop that lacked one itself */
+	uint64_t doubt_ns;
 };
 
 struct verdict_stall {
 	const struct obs_stall *seen;
 	const struct obs_thread *thread; /* whose tick it was: the loop's, or one of those that share it */
 	uint64_t ns;
-	const char *mark;	      /* the test that was running, NULL: none that we know */
+	uint64_t lack_ns; /* the loop thread wanted a CPU for so long, by the scheduler's counts */
+	const char *mark; /* the test that was running, NULL: none that we know */
 	VEC(struct segment) segments; /* in order of time; add up to ns */
 };
 

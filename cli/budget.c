@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "prose.h"
+
 const char *const cause_words[CAUSE_WORDS] = {"gil",	  "lock",  "cpu",     "gc",	"syscall",
 					      "runqueue", "fault", "stopped", "unknown"};
-#define STARVED_SHARE 0.01 /* of the time without a CPU: a quantile says nothing then */
+#define APART_SHARE 0.01 /* of the time that does not count: a quantile says nothing then */
 
 unsigned causes_default(void)
 {
@@ -38,7 +40,8 @@ int causes_parse(const char *list, unsigned *set, char *word, size_t word_size, 
 	if (!strcmp(list, "none"))
 		return 0;
 	for (const char *at = list;; at++) {
-		size_t n = strcspn(at, ",");
+		at += strspn(at, " ");
+		size_t n = strcspn(at, ", ");
 		int i = cause_index(at, n);
 		if (i < 0) {
 			snprintf(word, word_size, "%.*s", (int)n, at);
@@ -46,7 +49,7 @@ int causes_parse(const char *list, unsigned *set, char *word, size_t word_size, 
 			return -EINVAL;
 		}
 		*set |= CAUSE_BIT(i);
-		at += n;
+		at += n + strspn(at + n, " ");
 		if (!*at)
 			return 0;
 	}
@@ -55,6 +58,9 @@ int causes_parse(const char *list, unsigned *set, char *word, size_t word_size, 
 int percent_parse(const char *s, double max, double *percent)
 {
 	char *end;
+	if (s[strspn(s, "0123456789.")] &&
+	    strcmp(s + strspn(s, "0123456789."), "%")) /* strtod takes hex, "inf" */
+		return -EINVAL;
 	*percent = strtod(s, &end);
 	if (end != s && *end == '%')
 		end++;
@@ -102,19 +108,24 @@ uint64_t stall_counted(const struct verdict_stall *s, unsigned counted)
 
 /* --- who --- */
 
-static void charge_add(struct limit *limit, const char *cause, const struct culprit *c, uint64_t ns)
+static struct charge *charge_find(const charges_t *charges, const char *cause, const struct culprit *c)
 {
-	struct charge *charge = NULL;
-	if (!ns)
-		return;
-	for (size_t i = 0; i < limit->charges.n && !charge; i++) {
-		struct charge *old = &limit->charges.at[i];
+	for (size_t i = 0; i < charges->n; i++) {
+		struct charge *old = &charges->at[i];
 		if (!strcmp(old->cause, cause) && old->culprit.function == c->function &&
 		    old->culprit.file == c->file && (c->function || old->culprit.tid == c->tid))
-			charge = old;
+			return old;
 	}
+	return NULL;
+}
+
+static void charge_add(charges_t *charges, const char *cause, const struct culprit *c, uint64_t ns)
+{
+	if (!ns)
+		return;
+	struct charge *charge = charge_find(charges, cause, c);
 	if (!charge) {
-		charge = vec_push(&limit->charges);
+		charge = vec_push(charges);
 		charge->cause = cause;
 	}
 	charge->ns += ns;
@@ -124,16 +135,16 @@ static void charge_add(struct limit *limit, const char *cause, const struct culp
 	}
 }
 
-static void stall_charge(struct limit *limit, const struct verdict_stall *stall, unsigned counted)
+static void stall_charge(charges_t *charges, const struct verdict_stall *stall, unsigned counted)
 {
 	for (size_t i = 0; i < stall->segments.n; i++) {
 		const struct segment *s = &stall->segments.at[i];
 		uint64_t ns = segment_counted(s, counted);
 		for (size_t h = 0; ns && h < s->holders.n; h++)
-			charge_add(limit, s->cause, &s->holders.at[h].culprit,
+			charge_add(charges, s->cause, &s->holders.at[h].culprit,
 				   holder_counted(&s->holders.at[h], counted));
 		if (!s->holders.n)
-			charge_add(limit, s->cause, &s->culprit, ns);
+			charge_add(charges, s->cause, &s->culprit, ns);
 	}
 }
 
@@ -143,20 +154,20 @@ static int charge_order(const void *a, const void *b)
 	return x->ns > y->ns ? -1 : x->ns < y->ns;
 }
 
-static void charges_finish(struct limit *limit)
+static void charges_finish(charges_t *charges, const struct verdict_loop *loop)
 {
-	for (size_t i = 0; i < limit->charges.n; i++) {
-		struct charge *charge = &limit->charges.at[i];
-		for (size_t c = 0; c < limit->loop->causes.n && !charge->whole; c++) {
-			const struct verdict_cause *v = &limit->loop->causes.at[c];
+	for (size_t i = 0; i < charges->n; i++) {
+		struct charge *charge = &charges->at[i];
+		for (size_t c = 0; c < loop->causes.n && !charge->whole; c++) {
+			const struct verdict_cause *v = &loop->causes.at[c];
 			if (!strcmp(v->cause, charge->cause) &&
 			    v->culprit.function == charge->culprit.function &&
 			    v->culprit.file == charge->culprit.file)
 				charge->whole = v;
 		}
 	}
-	if (limit->charges.n)
-		qsort(limit->charges.at, limit->charges.n, sizeof *limit->charges.at, charge_order);
+	if (charges->n)
+		qsort(charges->at, charges->n, sizeof *charges->at, charge_order);
 }
 
 /* --- the limits --- */
@@ -173,6 +184,42 @@ static struct limit limit_of(const struct judging *j, enum limit_kind kind)
 	return (struct limit){.kind = kind, .process = j->process, .loop = j->loop};
 }
 
+static bool stall_asked(const struct judging *j, const struct verdict_stall *s)
+{
+	return !j->budget->mark || (s->mark && !strcmp(s->mark, j->budget->mark));
+}
+
+/* The other stalls that are over the limit, by those who are not named already. */
+static void others_charge(const struct judging *j, struct limit *limit)
+{
+	charges_t all = {0};
+	for (size_t i = 0; i < j->loop->stalls.n; i++) {
+		const struct verdict_stall *s = &j->loop->stalls.at[i];
+		if (s != limit->stall && stall_asked(j, s) &&
+		    stall_counted(s, j->budget->counted) > limit->allowed_ns)
+			stall_charge(&all, s, j->budget->counted);
+	}
+	for (size_t i = 0; i < all.n; i++)
+		if (all.at[i].ns >= limit->allowed_ns / 20 &&
+		    !charge_find(&limit->charges, all.at[i].cause, &all.at[i].culprit))
+			*vec_push(&limit->others) = all.at[i];
+	vec_free(&all);
+}
+
+/* The longest tick is counted whatever is kept of it: its causes are not known where it is not. */
+static void unkept_judge(const struct judging *j, struct limit *limit)
+{
+	uint64_t kept = 0;
+	for (size_t i = 0; i < j->loop->stalls.n; i++)
+		kept = j->loop->stalls.at[i].ns > kept ? j->loop->stalls.at[i].ns : kept;
+	if (!j->loop->seen->suppressed || j->budget->mark || j->loop->max_ns <= kept ||
+	    j->loop->max_ns <= limit->allowed_ns || j->loop->max_ns <= limit->ns)
+		return;
+	limit->unkept = limit->broken = true;
+	limit->ns = j->loop->max_ns;
+	limit->stall = NULL;
+}
+
 /* A stall that would have been none but for what is ignored does not count at all. */
 static struct limit stalls_judge(const struct judging *j)
 {
@@ -181,17 +228,20 @@ static struct limit stalls_judge(const struct judging *j)
 	for (size_t i = 0; i < j->loop->stalls.n; i++) {
 		const struct verdict_stall *s = &j->loop->stalls.at[i];
 		uint64_t ns = stall_counted(s, b->counted);
-		if (b->mark && (!s->mark || strcmp(s->mark, b->mark)))
-			continue;
-		if (ns > limit.ns) {
+		if (stall_asked(j, s) && ns > limit.ns) {
 			limit.ns = ns;
 			limit.stall = s;
 		}
 	}
 	limit.allowed_ns = b->no_stall ? j->threshold : b->max_stall_ns;
 	limit.broken = b->no_stall ? limit.ns >= j->threshold : limit.ns > b->max_stall_ns;
-	if (limit.broken)
-		stall_charge(&limit, limit.stall, b->counted);
+	if (!b->no_stall)
+		unkept_judge(j, &limit);
+	if (!limit.broken)
+		return limit;
+	if (limit.stall)
+		stall_charge(&limit.charges, limit.stall, b->counted);
+	others_charge(j, &limit);
 	return limit;
 }
 
@@ -203,7 +253,7 @@ static struct limit stalled_judge(const struct judging *j)
 		if (ns < j->threshold)
 			continue;
 		limit.stalled_ns += ns;
-		stall_charge(&limit, &j->loop->stalls.at[i], j->budget->counted);
+		stall_charge(&limit.charges, &j->loop->stalls.at[i], j->budget->counted);
 	}
 	limit.observed_ns = j->loop->observed_ns;
 	if (limit.observed_ns)
@@ -221,14 +271,14 @@ static struct limit p99_judge(const struct judging *j)
 	limit.observed_ns = j->loop->observed_ns;
 	for (size_t i = 0; i < j->loop->stalls.n; i++) {
 		const struct verdict_stall *s = &j->loop->stalls.at[i];
-		for (size_t k = 0; k < s->segments.n; k++)
-			limit.starved_ns += segment_starved(&s->segments.at[k]);
-		stall_charge(&limit, s, j->budget->counted);
+		uint64_t ns = stall_counted(s, j->budget->counted);
+		limit.apart_ns += s->ns - ns;
+		if (ns > limit.allowed_ns)
+			stall_charge(&limit.charges, s, j->budget->counted);
 	}
 	limit.broken = limit.ns > limit.allowed_ns;
-	/* a quantile cannot be cleaned of the time without a CPU */
-	if (limit.broken && !(j->budget->counted & CAUSE_BIT(CAUSE_RUNQUEUE)) &&
-	    (double)limit.starved_ns > STARVED_SHARE * (double)limit.observed_ns) {
+	/* a quantile cannot be cleaned of what does not count */
+	if (limit.broken && (double)limit.apart_ns > APART_SHARE * (double)limit.observed_ns) {
 		limit.broken = false;
 		limit.warned = true;
 	}
@@ -243,6 +293,12 @@ static bool limit_worse(const struct limit *a, const struct limit *b)
 	return a->kind == LIMIT_STALLED ? a->percent > b->percent : a->ns > b->ns;
 }
 
+static void limit_drop(struct limit *limit)
+{
+	vec_free(&limit->charges);
+	vec_free(&limit->others);
+}
+
 static void limit_put(struct outcome *out, struct limit limit)
 {
 	struct limit *at = NULL;
@@ -251,11 +307,13 @@ static void limit_put(struct outcome *out, struct limit limit)
 			at = &out->limits[i];
 	if (!at)
 		at = &out->limits[out->n++];
+	limit.loops_over = at->loops_over + limit.broken;
 	if (limit_worse(&limit, at)) {
-		vec_free(&at->charges);
+		limit_drop(at);
 		*at = limit;
 	} else {
-		vec_free(&limit.charges);
+		at->loops_over = limit.loops_over;
+		limit_drop(&limit);
 	}
 }
 
@@ -281,6 +339,24 @@ static void loop_judge(struct outcome *out, const struct judging *j)
 		}
 }
 
+/* What is not in a record may be what would have broken a limit. */
+static void caveats_fill(struct outcome *out, const struct obs_capture *c)
+{
+	char count[64];
+	size_t n = 0;
+	if (!c->complete)
+		out->caveats[n++] =
+			xstrdup("The record was never closed (it still grows, or whystall was killed): "
+				"what came after its end is not judged.");
+	if (c->lost_events)
+		out->caveats[n++] = xprintf("%s lost: of some stalls a part, or all, is not known.",
+					    prose_count(count, sizeof count, c->lost_events, "event"));
+	if (out->suppressed)
+		out->caveats[n++] =
+			xprintf("%s counted but not kept: of them only how long the longest was is known.",
+				prose_count(count, sizeof count, out->suppressed, "stall"));
+}
+
 void budget_apply(struct outcome *out, const struct budget *b, const struct verdict *v)
 {
 	memset(out, 0, sizeof *out);
@@ -292,14 +368,18 @@ void budget_apply(struct outcome *out, const struct budget *b, const struct verd
 							  .threshold = v->seen->capture.threshold_ns});
 	for (size_t i = 0; i < out->n; i++) {
 		out->broken += out->limits[i].broken;
-		charges_finish(&out->limits[i]);
+		charges_finish(&out->limits[i].charges, out->limits[i].loop);
+		charges_finish(&out->limits[i].others, out->limits[i].loop);
 	}
+	caveats_fill(out, &v->seen->capture);
 }
 
 void outcome_free(struct outcome *out)
 {
 	for (size_t i = 0; i < out->n; i++)
-		vec_free(&out->limits[i].charges);
+		limit_drop(&out->limits[i]);
+	for (size_t i = 0; i < CAVEATS; i++)
+		free(out->caveats[i]);
 }
 
 /* --- in words --- */
@@ -334,6 +414,26 @@ char *limit_allowed(char *buf, size_t size, const struct limit *limit)
 	if (limit->kind == LIMIT_STALLED)
 		return percent_format(buf, size, limit->allowed_percent);
 	return time_format(buf, size, limit->allowed_ns);
+}
+
+char *limit_hint(char *buf, size_t size, const struct limit *limit)
+{
+	char ns[32];
+	*buf = 0;
+	if (limit->warned)
+		snprintf(buf, size,
+			 "%s of the stalls does not count, and a quantile cannot be cleaned of that.",
+			 time_format(ns, sizeof ns, limit->apart_ns));
+	else if (limit->unkept)
+		snprintf(buf, size,
+			 "Its causes are not in the record, which did not keep all stalls: record with a "
+			 "higher --threshold.");
+	else if (limit->broken && limit->kind == LIMIT_P99 && !limit->charges.n)
+		snprintf(buf, size,
+			 "The record has no stall of that length: record with --threshold %gms to learn by "
+			 "whom.",
+			 (double)limit->allowed_ns / 1e6);
+	return buf;
 }
 
 char *outcome_ignored(char *buf, size_t size, const struct outcome *out)

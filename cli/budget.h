@@ -39,26 +39,34 @@ struct charge {
 	const struct verdict_cause *whole; /* with the advice; NULL: none */
 };
 
+typedef VEC(struct charge) charges_t;
+
 enum limit_kind { LIMIT_STALL, LIMIT_STALLED, LIMIT_P99 };
 struct limit {
 	enum limit_kind kind;
 	bool broken;
-	bool warned;		 /* over, but the time without a CPU may be why: no failure */
+	bool warned;		 /* over, but what does not count may be why: no failure */
+	bool unkept;		 /* LIMIT_STALL: by a stall that the record counts but does not have */
 	uint64_t ns, allowed_ns; /* LIMIT_STALL, LIMIT_P99 */
 	double percent, allowed_percent;
-	uint64_t stalled_ns, observed_ns, starved_ns;
+	uint64_t stalled_ns, observed_ns, apart_ns; /* apart: of all stalls, what does not count */
 	/* of the worst loop; NULL: none came near */
 	const struct verdict_process *process;
 	const struct verdict_loop *loop;
 	const struct verdict_stall *stall; /* LIMIT_STALL */
-	VEC(struct charge) charges;	   /* most seconds first */
+	charges_t charges;		   /* most seconds first */
+	charges_t others;		   /* LIMIT_STALL: of the loop's other stalls that are over it too */
+	size_t loops_over;		   /* loops that broke it, this one among them */
 };
+
+#define CAVEATS 3
 
 struct outcome {
 	struct limit limits[3];
 	size_t n, broken, loops;
 	uint64_t ignored_ns[CAUSE_WORDS];  /* what did not count */
 	uint64_t suppressed;		   /* stalls that the record counts but does not have */
+	char *caveats[CAVEATS];		   /* sentences: what the record lacks, NULL: nothing more */
 	const struct comparison *compared; /* compare.h: with a baseline; NULL: none */
 	size_t regressed;		   /* new and worse culprits in it */
 };
@@ -77,6 +85,9 @@ const char *limit_name(const struct limit *);
 /* Its figures: "412 ms", "0.6 %". Return buf. */
 char *limit_value(char *buf, size_t size, const struct limit *);
 char *limit_allowed(char *buf, size_t size, const struct limit *);
+/* Why nobody is named under a limit that is not kept, or why it is only a warning; "" where there is nothing
+ * to say. Returns buf. */
+char *limit_hint(char *buf, size_t size, const struct limit *);
 /* "runqueue 220 ms, stopped 1 s"; "" where nothing was left out. Returns buf. */
 char *outcome_ignored(char *buf, size_t size, const struct outcome *);
 

@@ -44,6 +44,7 @@ struct comparing {
 	VEC(struct item) items;
 	bool older; /* which record is being read */
 	unsigned counted;
+	uint64_t threshold; /* the larger one: what only one of the records has is not compared */
 	uint64_t stall;
 };
 
@@ -87,6 +88,8 @@ static void part_add(struct comparing *c, const char *cause, const struct culpri
 static void loop_add(struct comparing *c, const struct verdict_loop *l)
 {
 	for (size_t i = 0; i < l->stalls.n; i++) {
+		if (l->stalls.at[i].ns < c->threshold)
+			continue;
 		c->stall++;
 		for (size_t k = 0; k < l->stalls.at[i].segments.n; k++) {
 			const struct segment *s = &l->stalls.at[i].segments.at[k];
@@ -137,6 +140,11 @@ static double deviation_of_mean(const struct tally *t)
 	return spread / sqrt(t->n);
 }
 
+static bool is_similar(double a_s, double b_s)
+{
+	return a_s < b_s * SIMILAR && b_s < a_s * SIMILAR;
+}
+
 /* Is the second larger than the first, beyond tolerance and chance? */
 static bool larger(const struct tally *a, double a_s, const struct tally *b, double b_s,
 		   const struct scale *s)
@@ -144,8 +152,7 @@ static bool larger(const struct tally *a, double a_s, const struct tally *b, dou
 	if (b->sum / b_s <= a->sum / a_s * (1 + s->tolerance) ||
 	    (b->sum / b_s - a->sum / a_s) * b_s < s->floor)
 		return false;
-	bool similar = a_s < b_s * SIMILAR && b_s < a_s * SIMILAR;
-	if (similar && b->sum <= a->sum * (1 + s->tolerance))
+	if (is_similar(a_s, b_s) && b->sum <= a->sum * (1 + s->tolerance))
 		return false; /* the same work, done in less time */
 	if (!a->n)
 		return b->n >= OFTEN || b->sum - b->n * s->threshold >= BEYOND * s->threshold;
@@ -175,6 +182,7 @@ static void item_judge(struct comparison *out, struct item *item, const struct s
 	change->new_stalls = (uint64_t)item->new.n;
 	change->old_share = item->old.sum / s->old_s;
 	change->new_share = item->new.sum / s->new_s;
+	change->by_share = !is_similar(s->old_s, s->new_s);
 	out->worse += worse;
 }
 
@@ -193,11 +201,12 @@ void compare_make(struct comparison *out, const struct verdict *older, const str
 	struct comparing c = {.counted = counted};
 	double all = 0;
 	*out = (struct comparison){0};
-	out->old_observed_ns = verdict_add(&c, older, true);
-	out->new_observed_ns = verdict_add(&c, newer, false);
 	uint64_t threshold = older->seen->capture.threshold_ns > newer->seen->capture.threshold_ns
 				     ? older->seen->capture.threshold_ns
 				     : newer->seen->capture.threshold_ns;
+	c.threshold = threshold;
+	out->old_observed_ns = verdict_add(&c, older, true);
+	out->new_observed_ns = verdict_add(&c, newer, false);
 	struct scale s = {.old_s = (double)out->old_observed_ns / 1e9,
 			  .new_s = (double)out->new_observed_ns / 1e9,
 			  .threshold = (double)threshold / 1e9,
@@ -210,6 +219,18 @@ void compare_make(struct comparison *out, const struct verdict *older, const str
 	if (out->changes.n)
 		qsort(out->changes.at, out->changes.n, sizeof *out->changes.at, change_order);
 	vec_free(&c.items);
+}
+
+char *change_figure(char *buf, size_t size, const struct change *c, bool older)
+{
+	char share[32], ns[32];
+	time_format(ns, sizeof ns, older ? c->old_ns : c->new_ns);
+	prose_percent(share, sizeof share, older ? c->old_share : c->new_share);
+	if (c->by_share)
+		snprintf(buf, size, "%s of the time, %s", share, ns);
+	else
+		snprintf(buf, size, "%s", ns);
+	return buf;
 }
 
 void compare_free(struct comparison *c)

@@ -16,7 +16,8 @@ struct change {
 	struct culprit culprit; /* as the newer record has it; the older's if it is gone */
 	uint64_t old_ns, new_ns;
 	uint64_t old_stalls, new_stalls;
-	double old_share, new_share;	   /* of observed time */
+	double old_share, new_share; /* of observed time */
+	bool by_share;		     /* the records are not of one length: the shares are what differs */
 	const struct verdict_cause *whole; /* with the advice; NULL: none */
 };
 
@@ -35,6 +36,8 @@ void compare_free(struct comparison *);
  * bytes. */
 bool compare_others(const struct verdict *older, const struct verdict *newer, char *was, char *is);
 extern const char *const change_names[]; /* "new" ... */
+/* What it comes to in the older or the newer record: "1.39 s", or "16 % of the time, 1.39 s". Returns buf. */
+char *change_figure(char *buf, size_t size, const struct change *, bool older);
 
 #define TOLERANCE_DEFAULT 0.2
 

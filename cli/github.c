@@ -51,12 +51,17 @@ static void annotation_write(FILE *out, const char *level, const struct culprit 
 	putc('\n', out);
 }
 
-static void charge_annotate(FILE *out, const struct limit *limit, const struct charge *c)
+static void charge_annotate(FILE *out, const struct outcome *o, const struct limit *limit,
+			    const struct charge *c)
 {
-	char value[48], allowed[48], ns[32];
+	char value[48], allowed[48], ns[32], loop[256] = "";
 	const char *test = limit->stall ? limit->stall->mark : NULL;
+	if (o->loops > 1)
+		snprintf(loop, sizeof loop, " of %.200s, pid %d",
+			 limit->loop->thread->name ? limit->loop->thread->name : "a thread",
+			 limit->process->seen->pid);
 	char *message = xprintf(
-		"The event loop%s%s: %s %s, allowed %s; %s by %s, %s. %s", test ? " in test " : "",
+		"The event loop%s%s%s: %s %s, allowed %s; %s by %s, %s. %s", loop, test ? " in test " : "",
 		test ? test : "", limit_name(limit), limit_value(value, sizeof value, limit),
 		limit_allowed(allowed, sizeof allowed, limit), c->cause,
 		c->culprit.function ? c->culprit.function : "a function not known",
@@ -65,13 +70,25 @@ static void charge_annotate(FILE *out, const struct limit *limit, const struct c
 	free(message);
 }
 
+/* A limit that nobody is named under. */
+static void limit_annotate(FILE *out, const struct limit *limit)
+{
+	char value[48], allowed[48], hint[256];
+	char *message =
+		xprintf("The event loop: %s %s, allowed %s. %s", limit_name(limit),
+			limit_value(value, sizeof value, limit),
+			limit_allowed(allowed, sizeof allowed, limit), limit_hint(hint, sizeof hint, limit));
+	annotation_write(out, limit->broken ? "error" : "warning", NULL, message);
+	free(message);
+}
+
 static void change_annotate(FILE *out, const struct change *c)
 {
-	char was[32], is[32];
+	char was[64], is[64];
 	char *message = xprintf("The event loop: %s by %s is %s: %s, was %s. %s", c->cause,
 				c->culprit.function ? c->culprit.function : "a function not known",
-				change_names[c->kind], time_format(is, sizeof is, c->new_ns),
-				c->old_ns ? time_format(was, sizeof was, c->old_ns) : "none",
+				change_names[c->kind], change_figure(is, sizeof is, c, false),
+				c->old_ns ? change_figure(was, sizeof was, c, true) : "none",
 				c->whole && c->whole->advice ? c->whole->advice : "");
 	annotation_write(out, "error", &c->culprit, message);
 	free(message);
@@ -83,11 +100,15 @@ void github_annotate(FILE *out, const struct outcome *o)
 	size_t errors = 0, shown;
 	for (size_t i = 0; i < o->n; i++) {
 		const struct limit *limit = &o->limits[i];
+		if ((limit->broken || limit->warned) && !limit->charges.n) {
+			limit_annotate(out, limit);
+			errors += limit->broken;
+		}
 		for (size_t k = 0; (limit->broken || limit->warned) && k < limit->charges.n; k++) {
 			if (k >= CHARGES_SHOWN ||
 			    (k && limit->charges.at[k].ns < limit->charges.at[0].ns / 20))
 				break;
-			charge_annotate(out, limit, &limit->charges.at[k]);
+			charge_annotate(out, o, limit, &limit->charges.at[k]);
 			errors += limit->broken;
 		}
 	}
@@ -104,6 +125,8 @@ void github_annotate(FILE *out, const struct outcome *o)
 		annotation_write(out, "error", NULL, message);
 		free(message);
 	}
+	for (size_t i = 0; i < CAVEATS && o->caveats[i]; i++)
+		annotation_write(out, "warning", NULL, o->caveats[i]);
 }
 
 int github_summarize(const struct outcome *o, const struct verdict *v, const struct format_options *options)

@@ -169,7 +169,7 @@ void help_overview(FILE *out)
 	size_t n = commands_sorted(commands);
 	commands_print(out);
 	options_print(out, "Common options", options_common);
-	fprintf(out, "\nTimes take a unit: 250us, 20ms, 1.5s, 2m.\n\nFor example:\n");
+	fprintf(out, "\nTimes take a unit: 250us, 20ms, 1.5s, 2m, 1h.\n\nFor example:\n");
 	for (size_t i = 0; i < n; i++)
 		lines_each(out, commands[i]->examples, example_print);
 	fprintf(out, "\nwhystall help COMMAND tells more of one; man whystall tells all.\n");

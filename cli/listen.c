@@ -119,6 +119,8 @@ static const char *address_part(char *address, const char **host, const char **p
 			return "has colons in its address, which goes in brackets: [::1]:9464";
 		*colon = 0;
 		*port = colon + 1;
+		if (!strcmp(address, "*"))
+			return "has no address that is one: 0.0.0.0 or [::] stands for all";
 		if (colon != address)
 			*host = address;
 	} else if (*address && !isdigit((unsigned char)*address)) {
@@ -175,7 +177,9 @@ int listener_open(struct listener **out, const char *command, const char *addres
 		fd = addresses_listen(list);
 		freeaddrinfo(list);
 		if (fd < 0)
-			say("cannot listen on %s: %s", address, strerror(-fd));
+			say(strchr(host, ':') ? "cannot listen on [%s]:%s: %s%s" : "cannot listen on %s:%s: %s%s", host,
+			    port, strerror(-fd),
+			    fd == -EADDRINUSE ? "; name another port, or 0 for any" : "");
 	}
 	free(copy);
 	if (fd < 0)

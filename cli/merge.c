@@ -138,7 +138,7 @@ void stack_merge(struct stack *out, const struct frame *native, int n_native, co
 
 static bool has_symbol(const struct frame *f)
 {
-	return !strstr(f->function, "+0x");
+	return f->function && !strstr(f->function, "+0x"); /* a record may lack any */
 }
 
 const struct frame *stack_native_of(const struct frame *const *frames, int n, int python_index)

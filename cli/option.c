@@ -81,11 +81,14 @@ static int choice_store(const struct command *c, const struct option_row *row, c
 static int time_store(const struct command *c, const struct option_row *row, const char *value)
 {
 	uint64_t ns;
-	if (!time_parse(value, &ns)) {
+	int err = time_parse(value, &ns);
+	if (!err) {
 		*(uint64_t *)row->into = ns;
 		return 0;
 	}
-	if (*value && value[strspn(value, "0123456789.")] == 0)
+	if (err == -ERANGE)
+		say("%s: --%s %s is too long: a day at most", c->name, row->name, value);
+	else if (*value && value[strspn(value, "0123456789.")] == 0)
 		say("%s: --%s %s needs a unit, for instance 20ms", c->name, row->name, value);
 	else
 		say("%s: --%s %s is no time; write it like 250us, 20ms, 1.5s or 2m", c->name, row->name,
@@ -106,13 +109,24 @@ static int number_store(const struct command *c, const struct option_row *row, c
 	return 0;
 }
 
+/* A variable of a script's that was never set names no file. */
+static int string_store(const struct command *c, const struct option_row *row, const char *value)
+{
+	if (!*value && (!strcmp(row->argument, "FILE") || !strcmp(row->argument, "RECORD"))) {
+		say("%s: --%s is given an empty name", c->name, row->name);
+		return -1;
+	}
+	*(const char **)row->into = value;
+	return 0;
+}
+
 static int value_store(const struct command *c, const struct option_row *row, const char *value)
 {
 	int err = 0;
 	if (row->type == OPT_FLAG)
 		*(bool *)row->into = row->flag_value;
 	else if (row->type == OPT_STRING)
-		*(const char **)row->into = value;
+		err = string_store(c, row, value);
 	else if (row->type == OPT_TIME)
 		err = time_store(c, row, value);
 	else if (row->type == OPT_NUMBER)

@@ -23,7 +23,7 @@
 int load_refuse(struct load *l, int err, const char *format, ...)
 {
 	va_list ap;
-	int n = snprintf(l->why, l->why_size, "%s ", l->path);
+	int n = snprintf(l->why, l->why_size, "%s ", *l->path ? l->path : "\"\"");
 
 	va_start(ap, format);
 	if (n > 0 && (size_t)n < l->why_size)

@@ -341,8 +341,9 @@ static int rows_read(struct load *l, enum table_id id, sqlite3_stmt *stmt)
 	if (rc != SQLITE_DONE)
 		return load_refuse_rc(l, rc);
 	if (id == TABLE_CAPTURE && rows == 0)
-		return load_refuse(l, -ENODATA,
-				   "is empty: whystall was ended before it had recorded anything");
+		return load_refuse(
+			l, -ENODATA, "is empty: whystall was ended before it had recorded anything%s",
+			l->wal_missing ? ", or the -wal file beside it was not copied with it" : "");
 	return 0;
 }
 

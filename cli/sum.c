@@ -259,6 +259,8 @@ static uint64_t quantile(const uint64_t count[TICK_BUCKETS], double q, uint64_t 
 	if (!all)
 		return 0;
 	uint64_t wanted = (uint64_t)(q * (double)all);
+	if (wanted + 1 >= all)
+		return max; /* the longest itself */
 	for (unsigned b = 0; b < TICK_BUCKETS; b++) {
 		seen += count[b];
 		if (seen > wanted || seen == all) {

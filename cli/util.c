@@ -167,7 +167,7 @@ int time_parse(const char *s, uint64_t *ns)
 	for (; *s >= '0' && *s <= '9'; s++, digits = true) {
 		whole = whole * 10 + (uint64_t)(*s - '0');
 		if (whole > day)
-			return -EINVAL;
+			return -ERANGE;
 	}
 	if (*s == '.') {
 		for (s++; *s >= '0' && *s <= '9'; s++, digits = true) {
@@ -183,7 +183,7 @@ int time_parse(const char *s, uint64_t *ns)
 		unsigned __int128 sum = (unsigned __int128)whole * units[i].ns +
 					(unsigned __int128)fraction * units[i].ns / scale;
 		if (sum > day)
-			return -EINVAL;
+			return -ERANGE;
 		*ns = (uint64_t)sum;
 		return 0;
 	}

@@ -67,7 +67,7 @@ const char *intern_text(const char *s, size_t n);
 
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 
-/* "250us", "20ms", "1.5s", "2m", "1h" -> ns. 0, or -EINVAL: no unit, negative, nonsense, over a day. */
+/* "250us", "20ms", "1.5s", "2m", "1h" -> ns. 0; -EINVAL: no unit, negative, nonsense; -ERANGE: over a day. */
 int time_parse(const char *s, uint64_t *ns);
 /* "1.84 s", "31 ms", "0.3 ms", "45 us", "2 min 3 s": 2 or 3 significant figures. Returns buf. */
 char *time_format(char *buf, size_t size, uint64_t ns);

@@ -55,7 +55,9 @@ static int causes_read(const char *option, const char *list, unsigned *set)
 	const char *near;
 	if (!causes_parse(list, set, word, sizeof word, &near))
 		return 0;
-	if (near)
+	if (!strcmp(word, "none"))
+		say("check: --%s: none stands alone", option);
+	else if (near)
 		say("check: --%s: %s is no cause; did you mean %s?", option, word, near);
 	else
 		causes_say(option, word);
@@ -149,6 +151,15 @@ static bool test_ran(const struct observations *seen, const char *record)
 	return false;
 }
 
+static bool loops_observed(const struct verdict *v)
+{
+	for (size_t p = 0; p < v->processes.n; p++)
+		for (size_t l = 0; l < v->processes.at[p].loops.n; l++)
+			if (v->processes.at[p].loops.at[l].observed_ns)
+				return true;
+	return false;
+}
+
 static int check_write(FILE *out, const struct verdict *v, const struct format_options *options,
 		       void *closure)
 {
@@ -163,6 +174,11 @@ static int check_write(FILE *out, const struct verdict *v, const struct format_o
 		return 1;
 	}
 	char was[PROSE_MAX], is[PROSE_MAX];
+	if (baseline && !loops_observed(&c->older)) {
+		say("check: no event loop was seen in %s: there is nothing to compare with", baseline);
+		c->status = EXIT_RECORD;
+		return 1;
+	}
 	if (baseline && compare_others(&c->older, v, was, is)) {
 		say("check: the baseline %s is of another program (%s, not %s): there is nothing to compare",
 		    baseline, was, is);
@@ -185,12 +201,10 @@ static int check_write(FILE *out, const struct verdict *v, const struct format_o
 		github_annotate(stdout, &o);
 		int told = github_summarize(&o, v, options);
 		if (told)
-			say("check: cannot write the job's summary: %s", strerror(-told));
+			say("check: cannot write the job's summary to %s: %s", getenv("GITHUB_STEP_SUMMARY"),
+			    strerror(-told));
 	}
-	if (baseline && o.loops && !compared.old_observed_ns) {
-		say("check: no event loop was seen in %s: there is nothing to compare with", baseline);
-		c->status = EXIT_RECORD;
-	} else if (o.broken || o.regressed)
+	if (o.broken || o.regressed)
 		c->status = EXIT_OVER;
 	outcome_free(&o);
 	compare_free(&compared);
@@ -208,16 +222,34 @@ static int record_check(struct check *c, const char *record)
 	return status ? status : c->status;
 }
 
+/* What a command is recorded with: so that whoever breaks a limit is in the record. 0, or -1 having said what
+ * is wrong. */
+static int command_threshold(uint64_t *out, const struct budget *b)
+{
+	const char *option = threshold ? "threshold" : "max-stall";
+	*out = threshold ? threshold : THRESHOLD_DEFAULT;
+	if (!threshold && b->max_stall_ns && b->max_stall_ns < *out)
+		*out = b->max_stall_ns;
+	if (!threshold && b->max_p99_ns && b->max_p99_ns < *out) {
+		*out = b->max_p99_ns;
+		option = "max-p99";
+	}
+	if (*out < THRESHOLD_MIN) {
+		say("check: --%s wants 100us or more", option);
+		return -1;
+	}
+	if (b->max_stall_ns && b->max_stall_ns < *out) {
+		say("check: --threshold is above --max-stall: what lies between them would not be recorded");
+		return -1;
+	}
+	return 0;
+}
+
 static int command_check(struct check *c, int argc, char **argv)
 {
 	static struct capture_run run;
-	run.threshold_ns = threshold ? threshold : THRESHOLD_DEFAULT;
-	if (!threshold && c->budget.max_stall_ns && c->budget.max_stall_ns < run.threshold_ns)
-		run.threshold_ns = c->budget.max_stall_ns;
-	if (run.threshold_ns < THRESHOLD_MIN) {
-		say("check: --%s wants 100us or more", threshold ? "threshold" : "max-stall");
+	if (command_threshold(&run.threshold_ns, &c->budget))
 		return EXIT_USAGE;
-	}
 	int status = report_writable(output);
 	if (status)
 		return status;
@@ -225,6 +257,8 @@ static int command_check(struct check *c, int argc, char **argv)
 	if (!*run.record)
 		return status ? status : EXIT_BROKEN;
 	int checked = record_check(c, run.record);
+	if (status)
+		say("check: the command itself ended with status %d", status);
 	return status ? status : checked;
 }
 
@@ -237,7 +271,7 @@ static int baseline_read(struct check *c)
 		return EXIT_USAGE;
 	}
 	if (tolerance_text && percent_parse(tolerance_text, 1000, &c->tolerance)) {
-		say("check: --tolerance wants a percentage, not \"%s\"", tolerance_text);
+		say("check: --tolerance wants a percentage from 0 to 1000, not \"%s\"", tolerance_text);
 		return EXIT_USAGE;
 	}
 	if (tolerance_text)
@@ -325,10 +359,12 @@ static const struct command check = {
 	.about = "For a CI: says which limit broke, by how much, by whom (function, file and line), and what "
 		 "to do. The "
 		 "seconds of an ignored cause are taken out of a stall before it is compared, for runqueue "
-		 "also those in which the holder of a lock had no CPU, so that a busy machine turns nothing "
-		 "red. Where such time is more than 1 % of all, a broken --max-p99 is only a warning. Ends "
-		 "with 1 if a limit broke, 4 if no event loop was seen; a command's own failure is passed "
-		 "on.",
+		 "also those in which the holder of a lock had no CPU, or may have had none, so that a busy "
+		 "machine turns nothing red. Where such time is more than 1 % of all, a broken --max-p99 is "
+		 "only a warning. Without RECORD or COMMAND it is the newest record; a command's is kept "
+		 "where "
+		 "run keeps its. Ends with 1 if a limit broke, 4 if no event loop was seen; a command's own "
+		 "failure is passed on.",
 	.order = 40,
 	.options = check_options,
 	.run = check_run,

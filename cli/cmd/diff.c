@@ -22,6 +22,7 @@ static const char *tolerance_text;
 
 struct diff {
 	const struct verdict *older;
+	const char *record; /* its */
 	int status;
 };
 
@@ -43,14 +44,14 @@ static int diff_write(FILE *out, const struct verdict *v, const struct format_op
 	if (!t.root) /* nothing stalled in it */
 		t.root = name_root(d->older->seen);
 	if (!c.old_observed_ns || !c.new_observed_ns) {
-		say("diff: no event loop was seen in the %s record: there is nothing to compare",
-		    c.old_observed_ns ? "newer" : "older");
+		say("diff: no event loop was seen in %s: there is nothing to compare",
+		    c.old_observed_ns ? options->record : d->record);
 		d->status = EXIT_RECORD;
 	} else if (c.changes.n || verbosity >= 0) {
 		if (compare_others(d->older, v, was, is))
 			say("diff: the older record is of another program (%s, not %s)", was, is);
 		fprintf(out, "whystall diff: %zu worse, %zu better%s\n", c.worse, c.changes.n - c.worse,
-			c.changes.n ? "" : ": no more than two runs of the same program differ by");
+			c.changes.n ? "" : ", nothing beyond what two runs differ by");
 		text_changes(&t, &c);
 	}
 	free(t.root);
@@ -63,13 +64,13 @@ static int diff_run(int argc, char **argv)
 {
 	struct observations seen = {0};
 	struct verdict older;
-	struct diff d = {.older = &older};
+	struct diff d = {.older = &older, .record = argc ? argv[0] : NULL};
 	if (argc != 2) {
 		say("diff: two records, the older first: whystall diff OLD NEW");
 		return EXIT_USAGE;
 	}
 	if (tolerance_text && percent_parse(tolerance_text, 1000, &tolerance)) {
-		say("diff: --tolerance wants a percentage, not \"%s\"", tolerance_text);
+		say("diff: --tolerance wants a percentage from 0 to 1000, not \"%s\"", tolerance_text);
 		return EXIT_USAGE;
 	}
 	if (tolerance_text)

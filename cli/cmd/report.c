@@ -42,6 +42,10 @@ static int report_run(int argc, char **argv)
 		say("report: --stall wants the number of a stall, 1 or more");
 		return EXIT_USAGE;
 	}
+	if (stall_given && format && (!strcmp(format, "markdown") || !strcmp(format, "junit"))) {
+		say("report: --stall goes with -f text, json and html; %s has no one stall", format);
+		return EXIT_USAGE;
+	}
 	signal(SIGPIPE, SIG_IGN); /* a closed pipe is told, and its status is ours */
 	if (!output && fcntl(STDOUT_FILENO, F_GETFD) < 0) {
 		say("cannot write the report: standard output is closed");

@@ -69,9 +69,9 @@ static void stall_line(const struct text *t, const struct verdict_stall *stall)
 	putc('\n', t->out);
 }
 
-static void limit_case(const struct text *t, const struct limit *limit)
+static void limit_case(const struct text *t, const struct outcome *o, const struct limit *limit)
 {
-	char value[48], allowed[48];
+	char value[48], allowed[48], hint[256], loop[PROSE_MAX];
 	bool told = limit->broken || limit->warned;
 	case_begin(t->out, limit_name(limit),
 		   told && limit->charges.n ? &limit->charges.at[0].culprit : NULL);
@@ -86,8 +86,15 @@ static void limit_case(const struct text *t, const struct limit *limit)
 			allowed);
 	else
 		fprintf(t->out, ">\n      <system-out>a warning only: %s, allowed %s\n", value, allowed);
+	if (o->loops > 1) {
+		fputs("loop in ", t->out);
+		markup_text(t->out, name_loop(loop, sizeof loop, limit->loop), 200);
+		fprintf(t->out, ", pid %d\n", limit->process->seen->pid);
+	}
 	if (limit->stall)
 		stall_line(t, limit->stall);
+	if (*limit_hint(hint, sizeof hint, limit))
+		fprintf(t->out, "%s\n", hint);
 	for (size_t i = 0; i < limit->charges.n && i < 5; i++)
 		if (limit->charges.at[i].ns >= limit->charges.at[0].ns / 20)
 			culprit_line(t, limit->charges.at[i].cause, &limit->charges.at[i].culprit,
@@ -98,6 +105,7 @@ static void limit_case(const struct text *t, const struct limit *limit)
 static void baseline_case(const struct text *t, const struct outcome *o)
 {
 	const struct comparison *c = o->compared;
+	char was[64], is[64];
 	case_begin(t->out, "baseline", o->regressed ? &c->changes.at[0].culprit : NULL);
 	if (!o->regressed) {
 		fputs("/>\n", t->out);
@@ -106,9 +114,12 @@ static void baseline_case(const struct text *t, const struct outcome *o)
 	fprintf(t->out, ">\n      <failure type=\"baseline\" message=\"%zu worse than the baseline\">",
 		o->regressed);
 	for (size_t i = 0; i < o->regressed && i < CHANGES_SHOWN; i++) {
-		fprintf(t->out, "%s: ", change_names[c->changes.at[i].kind]);
-		culprit_line(t, c->changes.at[i].cause, &c->changes.at[i].culprit, c->changes.at[i].new_ns,
-			     c->changes.at[i].whole);
+		const struct change *change = &c->changes.at[i];
+		fprintf(t->out, "%s: ", change_names[change->kind]);
+		if (change->old_stalls)
+			fprintf(t->out, "%s, was %s: ", change_figure(is, sizeof is, change, false),
+				change_figure(was, sizeof was, change, true));
+		culprit_line(t, change->cause, &change->culprit, change->new_ns, change->whole);
 	}
 	fputs("</failure>\n    </testcase>\n", t->out);
 }
@@ -125,9 +136,12 @@ static int junit_check(FILE *out, const struct outcome *o, const struct verdict 
 		"skipped=\"0\">\n",
 		tests, failures);
 	for (size_t i = 0; i < o->n; i++)
-		limit_case(&t, &o->limits[i]);
+		limit_case(&t, o, &o->limits[i]);
 	if (o->compared)
 		baseline_case(&t, o);
+	for (size_t i = 0; i < CAVEATS && o->caveats[i]; i++)
+		fprintf(out, "%s%s\n%s", i ? "" : "    <system-out>", o->caveats[i],
+			i + 1 < CAVEATS && o->caveats[i + 1] ? "" : "</system-out>\n");
 	fputs("  </testsuite>\n</testsuites>\n", out);
 	free(t.root);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;

@@ -146,9 +146,19 @@ static void limits_write(const struct text *t, const struct outcome *o)
 	putc('\n', t->out);
 }
 
-static void charges_write(const struct text *t, const struct limit *limit)
+static void charges_write(const struct text *t, const struct outcome *o, const struct limit *limit)
 {
-	char ns[32], thread[PROSE_MAX];
+	char ns[32], thread[PROSE_MAX], hint[256];
+	if (o->loops > 1) {
+		fprintf(t->out, "- %s: in ", limit_name(limit));
+		code(t->out, name_loop(thread, sizeof thread, limit->loop));
+		fprintf(t->out, ", pid %d\n", limit->process->seen->pid);
+	}
+	if (*limit_hint(hint, sizeof hint, limit)) {
+		fprintf(t->out, "- %s: ", limit_name(limit));
+		sentence(t->out, hint);
+		putc('\n', t->out);
+	}
 	for (size_t i = 0; i < limit->charges.n && i < CHARGES_SHOWN; i++) {
 		const struct charge *c = &limit->charges.at[i];
 		if (i && c->ns < limit->charges.at[0].ns / 20)
@@ -166,15 +176,16 @@ static void charges_write(const struct text *t, const struct limit *limit)
 
 static void changes_write(const struct text *t, const struct comparison *c)
 {
-	char was[32], is[32];
+	char was[64], is[64];
 	if (c->changes.n)
 		fputs("\n| | cause | culprit | was | is |\n| --- | --- | --- | ---: | ---: |\n", t->out);
 	for (size_t i = 0; i < c->changes.n && i < CHANGES_SHOWN; i++) {
 		const struct change *change = &c->changes.at[i];
 		fprintf(t->out, "| %s | %s | ", change_names[change->kind], change->cause);
 		culprit(t, &change->culprit);
-		fprintf(t->out, " | %s | %s |\n", time_format(was, sizeof was, change->old_ns),
-			time_format(is, sizeof is, change->new_ns));
+		fprintf(t->out, " | %s | %s |\n",
+			change->old_stalls ? change_figure(was, sizeof was, change, true) : "none",
+			change->new_stalls ? change_figure(is, sizeof is, change, false) : "none");
 	}
 	if (c->changes.n > CHANGES_SHOWN)
 		fprintf(t->out, "\n%zu more are not shown.\n", c->changes.n - CHANGES_SHOWN);
@@ -195,11 +206,13 @@ static int markdown_check(FILE *out, const struct outcome *o, const struct verdi
 	limits_write(&t, o);
 	for (size_t i = 0; i < o->n; i++)
 		if (o->limits[i].broken || o->limits[i].warned)
-			charges_write(&t, &o->limits[i]);
+			charges_write(&t, o, &o->limits[i]);
 	if (o->compared)
 		changes_write(&t, o->compared);
 	if (*outcome_ignored(ignored, sizeof ignored, o))
 		fprintf(out, "\nNot counted: %s.\n", ignored);
+	for (size_t i = 0; i < CAVEATS && o->caveats[i]; i++)
+		fprintf(out, "\n%s\n", o->caveats[i]);
 	free(t.root);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }

@@ -399,6 +399,13 @@ static void record_write(const struct text *t)
 	free(path);
 }
 
+void text_record(const struct text *t)
+{
+	char *path = t->options->record && !t->options->newest ? path_short(t->options->record) : NULL;
+	fprintf(t->out, "%s%s\n", path ? " " : "", path ? path : "");
+	free(path);
+}
+
 /* The next useful command. */
 static void next_write(const struct text *t, const struct listing *list)
 {
@@ -410,11 +417,8 @@ static void next_write(const struct text *t, const struct listing *list)
 	}
 	if (!worst || !t->options->record)
 		return;
-	char *path = path_short(t->options->record);
-	fprintf(t->out, "Try: whystall report --stall %u%s%s", worst->seen->id, t->options->newest ? "" : " ",
-		t->options->newest ? "" : path);
-	fputc('\n', t->out);
-	free(path);
+	fprintf(t->out, "Try: whystall report --stall %u", worst->seen->id);
+	text_record(t);
 }
 
 static void notes_write(const struct text *t)

@@ -25,6 +25,9 @@ void text_paint(const struct text *, enum paint); /* nothing where there are no 
 void text_say(const struct text *, int at, int indent, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* The rest of a line that names a command: the record, where it is not the newest. */
+void text_record(const struct text *);
+
 /* --- text_cause.c, text_stall.c, text_gil.c --- */
 void text_causes(const struct text *, const struct verdict_loop *);
 void text_stall(const struct text *, const struct verdict_stall *, bool full);

@@ -67,15 +67,36 @@ static void charges_write(const struct text *t, const struct outcome *o, const s
 	size_t shown = 0, n = limit->charges.n;
 	const struct charge *at = limit->charges.at;
 	while (shown < n && shown < CHARGES_SHOWN && (!shown || at[shown].ns >= at[0].ns / 20)) {
-		charge_write(t, &at[shown],
-			     at[shown].ns >= at[0].ns / 4 && !advice_said(o, limit, at[shown].whole));
+		charge_write(t, &at[shown], !advice_said(o, limit, at[shown].whole));
 		shown++;
 	}
 }
 
+/* "Also over 50 ms: lock  keep  app.py:14, 250 ms; ..." */
+static void others_write(const struct text *t, const struct limit *limit)
+{
+	char *text, allowed[48], ns[32];
+	size_t size;
+	FILE *out = limit->others.n ? open_memstream(&text, &size) : NULL;
+	if (!out)
+		return;
+	fprintf(out, "Also over %s:", limit_allowed(allowed, sizeof allowed, limit));
+	for (size_t i = 0; i < limit->others.n && i < CHARGES_SHOWN; i++) {
+		fprintf(out, "%s %s  ", i ? ";" : "", limit->others.at[i].cause);
+		text_culprit(t, out, &limit->others.at[i].culprit);
+		fprintf(out, ", %s", time_format(ns, sizeof ns, limit->others.at[i].ns));
+	}
+	if (limit->others.n > CHARGES_SHOWN)
+		fprintf(out, "; %zu more", limit->others.n - CHARGES_SHOWN);
+	fclose(out);
+	fprintf(t->out, "    ");
+	prose_wrap(t->out, t->columns, 4, 4, text);
+	free(text);
+}
+
 static void limit_write(const struct text *t, const struct outcome *o, const struct limit *limit)
 {
-	char value[48], allowed[48], loop[PROSE_MAX], moment[640] = "";
+	char value[48], allowed[48], loop[PROSE_MAX], hint[256], moment[640] = "";
 	limit_value(value, sizeof value, limit);
 	limit_allowed(allowed, sizeof allowed, limit);
 	int at = fprintf(t->out, "  %-*s", LABEL_COLUMNS - 2, limit_name(limit));
@@ -100,29 +121,32 @@ static void limit_write(const struct text *t, const struct outcome *o, const str
 	text_say(t, at, at, "%s, allowed %s%s%s%s%s%s", value, allowed, o->loops > 1 ? ", in " : "",
 		 o->loops > 1 ? loop : "", pid, moment, limit->warned ? ": a warning only" : "");
 	text_paint(t, PLAIN);
-	if (limit->warned) {
-		char starved[32];
+	if (*limit_hint(hint, sizeof hint, limit)) {
 		fprintf(t->out, "    ");
-		text_say(t, 4, 4,
-			 "The loop or those it waited for had no CPU for %s: a quantile cannot be cleaned of "
-			 "that.",
-			 time_format(starved, sizeof starved, limit->starved_ns));
+		text_say(t, 4, 4, "%s", hint);
 	}
 	charges_write(t, o, limit);
+	others_write(t, limit);
+	if (limit->loops_over > 1) {
+		char count[64];
+		fprintf(t->out, "    ");
+		text_say(t, 4, 4, "%s over it too: whystall report has them.",
+			 prose_count(count, sizeof count, limit->loops_over - 1, "other loop"));
+	}
 }
 
 /* "  worse  gil heavy_cpu_work app.py:19: 0.41 s in 3 stalls, was 0.2 s in 3" */
 static void change_write(const struct text *t, const struct change *c)
 {
-	char *who, was[32], is[32], stalls[64], older[64];
+	char *who, was[64], is[64], stalls[64], older[64];
 	size_t size;
 	FILE *out = open_memstream(&who, &size);
 	if (!out)
 		return;
 	fprintf(out, "%s  ", c->cause);
 	text_culprit(t, out, &c->culprit);
-	time_format(was, sizeof was, c->old_ns);
-	time_format(is, sizeof is, c->new_ns);
+	change_figure(was, sizeof was, c, true);
+	change_figure(is, sizeof is, c, false);
 	prose_count(stalls, sizeof stalls, c->new_stalls, "stall");
 	prose_count(older, sizeof older, c->old_stalls, "stall");
 	if (c->kind == CHANGE_NEW)
@@ -166,18 +190,31 @@ static void passed_write(const struct text *t, const struct outcome *o)
 
 static void left_write(const struct text *t, const struct outcome *o)
 {
-	char ignored[256], count[64];
+	char ignored[256];
 	if (*outcome_ignored(ignored, sizeof ignored, o)) {
 		fprintf(t->out, "  ");
 		text_say(t, 2, 2, "Not counted: %s%s.", ignored,
 			 o->ignored_ns[CAUSE_RUNQUEUE] ? " (the machine was busy)" : "");
 	}
-	if (o->suppressed) {
+}
+
+static void caveats_write(const struct text *t, const struct outcome *o)
+{
+	for (size_t i = 0; i < CAVEATS && o->caveats[i]; i++) {
 		fprintf(t->out, "  ");
-		text_say(t, 2, 2, "%s counted but not kept: nothing is known of %s.",
-			 prose_count(count, sizeof count, o->suppressed, "stall"),
-			 o->suppressed == 1 ? "it" : "them");
+		text_say(t, 2, 2, "%s", o->caveats[i]);
 	}
+}
+
+/* Where more of it is. */
+static void next_write(const struct text *t, const struct outcome *o)
+{
+	for (size_t i = 0; i < o->n; i++)
+		if (o->limits[i].broken && o->limits[i].stall) {
+			fprintf(t->out, "  Try: whystall report --stall %u", o->limits[i].stall->seen->id);
+			text_record(t);
+			return;
+		}
 }
 
 int text_check(FILE *out, const struct outcome *o, const struct verdict *v,
@@ -194,8 +231,10 @@ int text_check(FILE *out, const struct outcome *o, const struct verdict *v,
 	for (size_t i = 0; i < o->n; i++)
 		warned |= o->limits[i].warned;
 	if (!failed && !warned) {
-		if (verbosity >= 0)
+		if (verbosity >= 0) {
 			passed_write(&t, o);
+			caveats_write(&t, o);
+		}
 		return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 	}
 	t.root = name_root(t.seen);
@@ -212,6 +251,8 @@ int text_check(FILE *out, const struct outcome *o, const struct verdict *v,
 	for (size_t i = 0; i < o->n; i++)
 		limit_write(&t, o, &o->limits[i]);
 	left_write(&t, o);
+	caveats_write(&t, o);
+	next_write(&t, o);
 	free(t.root);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """whystall check: what breaks a budget, what does not, and what it says of it."""
 
+import contextlib
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -91,7 +94,9 @@ def test_a_broken_budget_names_who_and_what_to_do(check, records):
     assert re.search(r"^  longest stall  [\d.]+ m?s, allowed 50 ms, #\d+ at \d\d:\d\d:\d\d", done.stdout, re.M)
     assert re.search(r"^    gil     heavy .*sick\.py:6 .*worker", done.stdout, re.M)
     assert re.search(r"^  stalled        [\d.]+ %, allowed 90 %: ok$", done.stdout, re.M)
-    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    *lines, last = done.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert re.fullmatch(rf"  Try: whystall report --stall \d+ {records['sick']}", last)
 
 
 def test_passing_is_one_line(check, records):
@@ -135,11 +140,101 @@ def test_a_command_under_a_budget(check, place):
     (["--max-stall", "50ms", "--fail-on", "none"], "never fail"),
     (["--max-stall", "50ms", "--threshold", "5ms"], "--threshold is for a command"),
     (["--max-stall", "50ms", "another"], "one RECORD"),
+    (["--max-stalled", "0x5"], "percentage from 0 to 100"),
+    (["--max-stall", "1000000h"], "is too long: a day at most"),
+    (["--max-stall", "50ms", "--ignore", "gil,none"], "none stands alone"),
+    (["--max-stall", "50ms", "-o", ""], "--output is given an empty name"),
+    (["--baseline", ""], "--baseline is given an empty name"),
 ])
 def test_a_budget_that_makes_no_sense_is_status_2(check, records, arguments, says):
     done = check(*arguments, records["sick"])
     assert done.returncode == 2, done.stdout
     assert says in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def test_what_a_command_cannot_be_checked_for_is_told_before_it_runs(check, tmp_path):
+    for options, says in ((["--max-stall", "50ms", "--threshold", "100ms"], "--threshold is above --max-stall"),
+                          (["--max-p99", "50us"], "--max-p99 wants 100us or more")):
+        done = check(*options, "--", "touch", tmp_path / "ran")
+        assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
+        assert not (tmp_path / "ran").exists()
+    assert check("--max-stall", "50ms", "--ignore", "gil, syscall", tmp_path / "none").returncode == 4
+
+
+def test_others_over_the_limit_are_named_too(check, records):
+    text = re.sub(r"\s+", " ", check("--max-stall", "50ms", records["sick"]).stdout)
+    assert re.search(r"gil heavy .*Also over 50 ms: syscall sleepy sick\.py:\d+ \(native: time_sleep\), [678]\d ms", text), text
+
+
+def edited(record, place, sql):
+    """A copy of the record with a change in it."""
+    path = place / "edited.whystall"
+    shutil.copy(record, path)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.executescript(sql)
+    return path
+
+
+def test_a_quantile_of_what_does_not_count_is_a_warning_only(check, records):
+    for options in (["--fail-on", "cpu"], ["--ignore", "gil,syscall,lock,runqueue"]):
+        done = check("--max-p99", "30ms", *options, "--github", records["sick"])
+        assert done.returncode == 0 and "a warning only" in done.stdout
+        assert re.search(r"of the stalls does not count, and a quantile", re.sub(r"\s+", " ", done.stdout))
+        assert "::warning title=whystall::The event loop: p99 tick" in done.stdout and "MainThread, " not in done.stdout
+    done = check("--max-p99", "30ms", "--ignore", "none", records["sick"])
+    assert done.returncode == 1 and "heavy" in done.stdout
+
+
+def test_a_quantile_below_the_threshold_has_nobody_to_blame(check, records, place):
+    """With a command it has: the limit is its threshold then."""
+    done = check("--max-p99", "100us", "--github", records["healthy"])
+    assert done.returncode == 1 and "record with --threshold 0.1ms to learn by whom" in re.sub(r"\s+", " ", done.stdout)
+    assert "\n::error title=whystall::The event loop: p99 tick" in done.stdout
+    (place / "short.py").write_text("import asyncio, time\ndef brief():\n time.sleep(0.012)\nasync def main():\n"
+                                    " for _ in range(30):\n  await asyncio.sleep(0.001)\n  brief()\nasyncio.run(main())\n")
+    done = check("--max-p99", "5ms", "--", DEBIAN, place / "short.py")
+    assert done.returncode == 1 and "brief short.py:3" in done.stdout
+
+
+@pytest.mark.parametrize("sql, says", [
+    ("UPDATE capture SET complete = 0", "The record was never closed"),
+    ("UPDATE capture SET lost_events = 1000", "1,000 events lost")])
+@pytest.mark.parametrize("form", ["text", "junit", "markdown"])
+def test_a_record_that_lacks_something_passes_with_a_word(check, records, tmp_path, junit_schema, sql, says, form):
+    done = check("--max-stall", "10s", "-f", form, "--github", edited(records["sick"], tmp_path, sql))
+    assert done.returncode == 0 and says in done.stdout and f"::warning title=whystall::{says}" in done.stdout
+    if form == "junit":
+        junit_schema.validate(xml.etree.ElementTree.fromstring(done.stdout.split("\n::")[0]))
+
+
+def test_a_stall_that_was_not_kept_breaks_the_limit_all_the_same(check, records, tmp_path):
+    sql = ("UPDATE loop SET suppressed = 7, tick_max_ns = 5000000000; UPDATE capture SET suppressed_stalls = 7")
+    record = edited(records["sick"], tmp_path, sql)
+    done = check("--max-stall", "4s", record)
+    assert done.returncode == 1 and "longest stall  5.00 s, allowed 4.00 s" in done.stdout
+    text = re.sub(r"\s+", " ", done.stdout)
+    assert "Its causes are not in the record" in text and "7 stalls counted but not kept" in text
+    assert check("--max-stall", "6s", record).returncode == 0
+
+
+def test_the_loop_is_named_where_there_are_several(check, place):
+    (place / "two.py").write_text("import os, sys\npid = os.fork()\n" + SICK + "\nif pid: os.wait()\n")
+    for form in ("text", "junit", "markdown"):
+        done = check("--max-stall", "50ms", "-f", form, "--github", "--", DEBIAN, place / "two.py")
+        assert done.returncode == 1
+        assert re.search(r"in `?MainThread`?, pid \d+", done.stdout), done.stdout
+        assert "title=whystall::The event loop of MainThread, pid " in done.stdout
+        assert form != "text" or "1 other loop over it too" in done.stdout
+
+
+def test_a_record_without_any_name_is_told_all_the_same(binary, records, tmp_path):
+    record = edited(records["sick"], tmp_path, "UPDATE frame SET function = NULL, module = NULL, file = NULL, line = NULL; "
+                                               "UPDATE thread SET name = ''; UPDATE lock SET name = NULL")
+    for command in ("report", "report --stall 1", "report -f json", "report -f html", "report -f junit", "report -f markdown",
+                    "check --max-stall 50ms", "export -f perfetto", "export -f speedscope", "export -f folded",
+                    "export -f openmetrics", "export -f jsonl"):
+        done = subprocess.run([binary, *command.split(), record], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+        assert done.returncode == (command.startswith("check")) and done.stdout and done.stderr == b"", command
 
 
 def test_a_baseline_of_another_program_is_refused(binary, check, records):

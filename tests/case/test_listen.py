@@ -347,7 +347,7 @@ def test_an_address_in_use(binary, sick, tmp_path):
     done = subprocess.run([binary, "run", "--listen", f"{host}:{port}", "--", "touch", tmp_path / "ran"],
                           stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 125 and not os.listdir(tmp_path)
-    assert done.stderr == f"whystall: cannot listen on {host}:{port}: Address already in use\n"
+    assert done.stderr == f"whystall: cannot listen on {host}:{port}: Address already in use; name another port, or 0 for any\n"
 
 
 def test_loopback_unless_told_otherwise(sick, binary, place):

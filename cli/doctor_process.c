@@ -147,7 +147,11 @@ static void names_examine(struct doctor *d, pid_t pid)
 			    native ? NULL : xstrdup("its files cannot be opened"), NULL);
 		return;
 	}
-	char *fix = packages   ? xprintf("sudo apt install %s\n", packages)
+	/* of packages that nobody asked for by hand, Debian and Ubuntu have these in an archive of their own
+	 * only */
+	bool apart = packages && strstr(packages, "-dbgsym");
+	char *fix = packages   ? xprintf("sudo apt install %s%s\n", packages,
+					 apart ? "   # -dbgsym: from the distribution's debug archive" : "")
 		    : commands ? xprintf("%s\n", commands)
 			       : NULL;
 	doctor_find(d, "names", DOCTOR_PARTLY,

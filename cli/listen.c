@@ -177,8 +177,9 @@ int listener_open(struct listener **out, const char *command, const char *addres
 		fd = addresses_listen(list);
 		freeaddrinfo(list);
 		if (fd < 0)
-			say(strchr(host, ':') ? "cannot listen on [%s]:%s: %s%s" : "cannot listen on %s:%s: %s%s", host,
-			    port, strerror(-fd),
+			say(strchr(host, ':') ? "cannot listen on [%s]:%s: %s%s"
+					      : "cannot listen on %s:%s: %s%s",
+			    host, port, strerror(-fd),
 			    fd == -EADDRINUSE ? "; name another port, or 0 for any" : "");
 	}
 	free(copy);

@@ -56,3 +56,12 @@ int shim_find(char *buf, size_t size)
 	}
 	return -ENOENT;
 }
+
+bool shim_require(char *buf, size_t size)
+{
+	if (!shim_find(buf, size))
+		return true;
+	say("cannot find libwhystall.so beside this program or in ../lib/whystall: is the installation "
+	    "whole?");
+	return false;
+}

@@ -20,7 +20,7 @@ import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAME = "whystall"
-# The oldest glibc that the shim is made for, which is more than it asks of one (tests/case/test_wheel.py)
+# The oldest glibc that the shim is made for, which is more than it asks of one (tests/case/test_install.py)
 TAG = "py3-none-manylinux_2_28_x86_64"
 LIBRARIES = """The program in this wheel is linked statically with: glibc and libbpf (LGPL-2.1), elfutils (LGPL-3+ or GPL-2+), libiberty
 (LGPL-2+), jansson (MIT), SQLite (public domain), zlib (Zlib), xz (public domain), bzip2 (BSD-like), zstd (BSD). To link it

@@ -80,8 +80,9 @@ Description: tell why the event loop of a live process stalls
  exactly and gives each stall a verdict: the cause, the thread that caused it,
  its function with file and line, and what to do about it.
  .
- The program runs under a preloaded library and needs no change; "whystall
- check" makes a gate for continuous integration of it.
+ A program runs under a preloaded library and needs no change, or is joined
+ while it runs, with eBPF; "whystall check" makes a gate for continuous
+ integration of it.
 END
 find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 chmod -R u+rwX,go+rX,go-w "$root"

@@ -125,7 +125,8 @@ static void denied_say(const char *why)
 	form = privilege_form(PRIVILEGE_FILE);
 	fputs(form, stderr);
 	free(form);
-	fprintf(stderr, "whystall doctor shows the forms for systemd and Kubernetes; whystall run -- COMMAND "
+	fprintf(stderr, "whystall doctor -v shows the forms for systemd, Kubernetes and Docker; whystall run "
+			"-- COMMAND "
 			"needs no "
 			"privilege.\n");
 }
@@ -328,11 +329,8 @@ static int join_record(void)
 	daemon_become();
 	if ((result = recording_listen(r, "attach")))
 		return result;
-	if (shim_find(shim, sizeof shim)) {
-		say("cannot find libwhystall.so beside this program or in ../lib/whystall: is the "
-		    "installation whole?");
+	if (!shim_require(shim, sizeof shim))
 		return EXIT_BROKEN;
-	}
 	r->options.shim = shim;
 	r->options.rate_hz = (unsigned)rate;
 	r->silent = true;
@@ -417,11 +415,11 @@ static const struct option_row attach_options[] = {
 	{0, "no-children", NULL, "leave the processes that they start alone", OPT_FLAG,
 	 &recording.options.children, NULL, false, NULL},
 	{0, "hooks", "SET",
-	 "pthread: uprobes on the lock functions, for holds that nobody waited for; each call costs 10 us",
+	 "uprobes on the lock functions too, for holds that nobody waited for; each call costs 10 us",
 	 OPT_CHOICE, &hooks, hook_sets, false, NULL},
 	{0, "hooks-limit", "N", "take them out above N calls a second (default 20000)", OPT_NUMBER,
 	 &hooks_limit, NULL, false, NULL},
-	{0, "backend", "HOW", "auto: what whystall run records already is read, else eBPF; or preload, ebpf",
+	{0, "backend", "HOW", "where from (default auto: what whystall run records already, else eBPF)",
 	 OPT_CHOICE, &backend, backends, false, NULL},
 	{0, "ready-fd", "N", "write a byte to this descriptor once recording has begun", OPT_NUMBER,
 	 &ready_fd, NULL, false, NULL},

@@ -69,7 +69,7 @@ static const struct command doctor = {
 		 "does "
 		 "not. With -v also the ways to let others than root attach: capabilities of the program's "
 		 "file, "
-		 "of a systemd service, of a Kubernetes container.",
+		 "of a systemd service, of a container of Kubernetes, Docker or Podman.",
 	.order = 90,
 	.options = doctor_options,
 	.run = doctor_run,

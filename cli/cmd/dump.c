@@ -89,6 +89,7 @@ static const struct option_row dump_options[] = {
 	{'f', "format", "FORMAT", "what to print (default text)", OPT_CHOICE, &format, formats, false, NULL},
 	{'o', "output", "FILE", "write it to FILE", OPT_STRING, &output, NULL, false, NULL},
 	{0, "full", NULL, "every frame of every stack", OPT_FLAG, &full, NULL, true, NULL},
+	{'n', "native", NULL, "native frames too (the default)", OPT_FLAG, &native, NULL, true, NULL},
 	{0, "no-native", NULL, "no native frames", OPT_FLAG, &native, NULL, false, NULL},
 	{0, "json-schema", NULL, "print the JSON Schema of -f json", OPT_FLAG, &schema, NULL, true, NULL},
 	{0},
@@ -100,9 +101,8 @@ static const struct command dump = {
 	.help = "One look at a process: what each thread waits for, and who has it.",
 	.about = "Every thread with its state, its Python and native stack, who has the GIL and each lock, "
 		 "and "
-		 "deadlocks spelled out. Nothing is stopped, and the process need not be prepared. A look "
-		 "takes "
-		 "a tenth of a second, for what two readings agree on stood still meanwhile.",
+		 "deadlocks spelled out. Nothing is stopped, and the process need not be prepared. It reads "
+		 "twice, a tenth of a second apart: what both agree on stood still.",
 	.order = 25,
 	.options = dump_options,
 	.run = dump_run,

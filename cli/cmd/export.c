@@ -50,13 +50,14 @@ static const struct command export = {
 	.name = "export",
 	.usage = "-f FORMAT [options] [RECORD]",
 	.help = "Prints a record in the format of another tool.",
-	.about = "perfetto: Trace Event JSON for ui.perfetto.dev, threads as tracks, stalls and the holds of "
-		 "locks as slices, arrows from who held to who waited. speedscope: for speedscope.app, "
-		 "stalled "
-		 "seconds by the culprit's stack. folded: the same for flamegraph.pl, in microseconds. "
-		 "openmetrics: counters and a histogram for Prometheus. jsonl: one stall a line. Without "
-		 "RECORD "
-		 "it is the newest.",
+	.about =
+		"perfetto: Trace Event JSON for ui.perfetto.dev, threads as tracks, stalls and the holds of "
+		"locks as slices, arrows from who held to who waited. speedscope: for speedscope.app, "
+		"stalled "
+		"seconds by the culprit's stack. folded: the same for flamegraph.pl, in microseconds. "
+		"openmetrics: counters and a histogram for Prometheus. jsonl: one stall a line, as in the "
+		"JSON report, behind run_id, host, service, started, pid, command and thread. Without RECORD "
+		"it is the newest.",
 	.order = 50,
 	.options = export_options,
 	.run = export_run,

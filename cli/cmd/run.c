@@ -125,11 +125,8 @@ static int run_run(int argc, char **argv)
 		say("cannot wait for signals: %s", strerror(-result));
 		return EXIT_BROKEN;
 	}
-	if (shim_find(shim, sizeof shim)) {
-		say("cannot find libwhystall.so beside this program or in ../lib/whystall: is the "
-		    "installation whole?");
+	if (!shim_require(shim, sizeof shim))
 		return EXIT_BROKEN;
-	}
 	r->options.shim = shim;
 	r->options.rate_hz = (unsigned)rate;
 	bool recorded = !recording_start(r, BACKEND_PRELOAD, true);

@@ -19,6 +19,12 @@ MARK_MAX = 480  # bytes
 TITLE = "whystall"  # of the marker, and of what reports have of ours
 
 
+def shown(path):
+    """As a shell takes it, and short."""
+    home = os.path.expanduser("~")
+    return "~" + path[len(home):] if len(home) > 1 and path.startswith(home + "/") else path
+
+
 class Stall(pytest.fail.Exception):
     """What is raised in a test for its loop's sake."""
 
@@ -251,7 +257,7 @@ class Watch:
 
     def pytest_report_header(self):
         if self.budget is not None and self.budget.max_stall:
-            return "whystall: at most %s a stall, record %s" % (self.budget.max_stall, self.seen.record)
+            return "whystall: at most %s a stall, record %s" % (self.budget.max_stall, shown(self.seen.record))
         return None
 
     def pytest_terminal_summary(self, terminalreporter):
@@ -261,7 +267,7 @@ class Watch:
         if self.told:
             terminalreporter.write_line("whystall: in %d test%s an event loop stalled for too long; see also whystall "
                                         "report %s" % (len(self.told), "" if len(self.told) == 1 else "s",
-                                                       self.seen.record))
+                                                       shown(self.seen.record)))
 
 
 class Gather:

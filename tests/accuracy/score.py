@@ -410,7 +410,7 @@ def main():
     parser.add_argument("--program", action="append", help="only this one (a part of its name; may be repeated)")
     parser.add_argument("--backend", choices=("preload", "ebpf"), default="preload",
                         help="capture with whystall run, or with whystall attach")
-    parser.add_argument("--quick", action="store_true", help="a third of the programs, three Pythons")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the programs, three Pythons")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", help="write the figures there")
     parser.add_argument("--truth", action="store_true", help="run bare and show what is known of each stall")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The pytest plugin, out of the tree: which test a stall was in, and tests that fail for it. (test_wheel.py has the
+"""The pytest plugin, out of the tree: which test a stall was in, and tests that fail for it. (test_install.py has the
 installed one.)"""
 
 import os

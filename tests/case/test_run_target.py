@@ -85,7 +85,9 @@ def test_a_call_names_what_it_waits_for(run, report, tmp_path, how, call):
     done = run("/usr/bin/python3", script, how, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     stalls = report(done.record)["processes"][0]["stalls"]
-    segment = max((s for stall in stalls for s in stall["segments"]), key=lambda s: s["seconds"])
+    # what the disk is slow to import is not what is asked for
+    segment = max((s for stall in stalls for s in stall["segments"] if not (s["target"] or "").endswith(".pyc")),
+                  key=lambda s: s["seconds"])
     assert (segment["cause"], segment["syscall"], segment["target"]) == ("syscall", call, done.stdout.strip())
 
 

@@ -190,7 +190,9 @@ def test_a_thread_that_never_holds_still(python, start, look):
     count, best = 2000, None
     for _ in range(4):
         answer = look(process.pid, process.pid, count)
-        assert set(answer["errors"]) <= {str(EAGAIN)} and len(answer["seen"]) > 5
+        # 3.14 and later have no frame at all for a moment
+        assert set(answer["errors"]) <= {str(EAGAIN), "-2"} and len(answer["seen"]) > 5
+        assert answer["errors"].get("-2", 0) < 10
         wrong = sum(answer["errors"].values()), sum(odd_stacks(answer["seen"]).values())
         best = min(best or wrong, wrong, key=sum)
         if best[0] < count / 20 and best[1] <= count / 100:

@@ -84,18 +84,33 @@ static const char bash_head[] = "# bash completion of whystall; written by whyst
 				"	COMPREPLY=()\n";
 
 /* Where another command line begins: behind "--" or, where options end at the first operand, there. */
-static const char bash_program[] = "	for ((i = 2; i < COMP_CWORD; i++)); do\n"
-				   "		[[ ${COMP_WORDS[i]} == -- ]] || continue\n"
-				   "		if declare -F _command_offset >/dev/null; then\n"
-				   "			_command_offset $((i + 1))\n"
-				   "		elif ((i + 1 == COMP_CWORD)); then\n"
-				   "			mapfile -t COMPREPLY < <(compgen -c -- \"$cur\")\n"
-				   "		else\n"
-				   "			compopt -o filenames\n"
-				   "			mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
-				   "		fi\n"
-				   "		return\n"
-				   "	done\n";
+static const char bash_program[] =
+	"	for ((i = 2; i < COMP_CWORD; i++)); do\n"
+	"		if [[ ${COMP_WORDS[i]} == -- ]]; then\n"
+	"			((i++))\n"
+	"		elif [[ -z $takes || ${COMP_WORDS[i]} == [-=]* || ${COMP_WORDS[i - 1]} == = ||\n"
+	"			$takes == *\" ${COMP_WORDS[i - 1]} \"* ]]; then\n"
+	"			continue\n"
+	"		fi\n"
+	"		if declare -F _command_offset >/dev/null; then\n"
+	"			_command_offset $i\n"
+	"		elif ((i == COMP_CWORD)); then\n"
+	"			mapfile -t COMPREPLY < <(compgen -c -- \"$cur\")\n"
+	"		else\n"
+	"			compopt -o filenames\n"
+	"			mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+	"		fi\n"
+	"		return\n"
+	"	done\n";
+
+static void bash_takes(FILE *out, const struct command *c, const struct option_row *row)
+{
+	(void)c;
+	if (row->argument)
+		fprintf(out, " --%s", row->name);
+	if (row->argument && row->letter)
+		fprintf(out, " -%c", row->letter);
+}
 
 static void bash_value(FILE *out, const struct command *c, const struct option_row *row)
 {
@@ -162,6 +177,15 @@ void completion_bash(FILE *out)
 	      "		mapfile -t COMPREPLY < <(compgen -W \"$commands --help --version\" -- \"$cur\")\n"
 	      "		return\n	fi\n",
 	      out);
+	/* the options whose next word is no operand */
+	fputs("	local takes=\n	case $command in\n", out);
+	for (size_t i = 0; i < n; i++)
+		if (operand_of(commands[i]) == OPERAND_PROGRAM) {
+			fprintf(out, "	%s) takes=\"", commands[i]->name);
+			options_each(out, commands[i], bash_takes);
+			fputs(" \" ;;\n", out);
+		}
+	fputs("	esac\n", out);
 	fputs(bash_program, out);
 	fputs("	case \"$command $option\" in\n", out);
 	for (size_t i = 0; i < n; i++)

@@ -45,6 +45,8 @@ struct object {
 	uintptr_t base, low, high; /* the addresses that it takes */
 	uintptr_t relro, relro_end;
 	bool opened; /* relro is writable for the moment */
+	const ElfW(Phdr) * headers;
+	int header_count;
 	const ElfW(Sym) * symbols;
 	const char *strings;
 	const ElfW(Half) * versions;
@@ -121,6 +123,8 @@ static bool object_read(struct object *o, const struct dl_phdr_info *info)
 	const ElfW(Dyn) *dynamic = NULL;
 	memset(o, 0, sizeof *o);
 	o->base = info->dlpi_addr;
+	o->headers = info->dlpi_phdr;
+	o->header_count = info->dlpi_phnum;
 	o->low = UINTPTR_MAX;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
@@ -157,8 +161,22 @@ static bool version_fits(const struct object *o, uint32_t symbol)
 	return true;
 }
 
+/* Relocations in the code itself (DT_TEXTREL) stay as they are. */
+static bool slot_is_data(const struct object *o, uintptr_t slot)
+{
+	for (int i = 0; i < o->header_count; i++) {
+		const ElfW(Phdr) *p = &o->headers[i];
+		if (p->p_type == PT_LOAD && p->p_flags & PF_W && slot - o->base >= p->p_vaddr &&
+		    slot - o->base < p->p_vaddr + p->p_memsz)
+			return true;
+	}
+	return false;
+}
+
 static bool slot_writable(struct object *o, uintptr_t slot)
 {
+	if (!slot_is_data(o, slot))
+		return false;
 	if (slot < o->relro || slot >= o->relro_end || o->opened)
 		return true;
 	o->opened = !sys_call(SYS_mprotect, o->relro, o->relro_end - o->relro, PROT_READ | PROT_WRITE, 0);

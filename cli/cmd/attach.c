@@ -308,7 +308,7 @@ static void daemon_become(void)
 	setsid();
 }
 
-/* What whystall_join() and dlopen() are to be given, the record's name and our pid, a line each. */
+/* What whystall_join() and dlopen() are to be given, and the record's name: a line each. */
 static void join_say(const char *shim)
 {
 	const struct recording *r = &recording;
@@ -327,6 +327,7 @@ static int join_record(void)
 	char shim[PATH_MAX];
 	int result;
 	daemon_become();
+	signal(SIGPIPE, SIG_IGN);
 	if ((result = recording_listen(r, "attach")))
 		return result;
 	if (!shim_require(shim, sizeof shim))

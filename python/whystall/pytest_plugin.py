@@ -311,12 +311,16 @@ def pytest_addoption(parser):
                   default=[])
 
 
+def runs_tests(options):
+    return not (options.help or options.version or options.collectonly)
+
+
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config):
     """As early as can be: the recorder comes up while pytest does."""
     options = early_config.known_args_namespace
     text = getattr(options, "whystall_max_stall", None) or early_config.getini("whystall_max_stall")
-    if text and not (options.help or options.version) and recorder.find() is None:
+    if text and runs_tests(options) and recorder.find() is None:
         limit = 0.02 if text == "none" else min(0.02, seconds(text, "--whystall-max-stall"))
         early_config.whystall_start = attempt(early_config, recorder.Start, limit)
     yield
@@ -330,6 +334,6 @@ def pytest_configure(config):
     if seen is not None:
         gathers = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
         config.pluginmanager.register(Gather(seen) if gathers else Watch(config, seen, budget), "whystall-watch")
-    elif not (config.option.help or config.option.version):
+    elif runs_tests(config.option):
         trouble = getattr(config, "whystall_trouble", None)
         config.pluginmanager.register(Unwatched(budget, trouble), "whystall-unwatched")

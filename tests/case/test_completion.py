@@ -93,6 +93,8 @@ def test_words_are_completed(shell):
 def test_behind_two_dashes_is_another_command(shell):
     shell.becomes("whystall run -- mkfif\t", ["run", "--", "mkfifo"])
     shell.becomes("whystall check --max-stall 50ms -- cat fir\t", ["check", "--max-stall", "50ms", "--", "cat", "first record.whystall"])
+    shell.becomes("whystall run -d 5s mkfif\t", ["run", "-d", "5s", "mkfifo"])
+    shell.becomes("whystall run --threshold=5ms -q cat fir\t", ["run", "--threshold=5ms", "-q", "cat", "first record.whystall"])
 
 
 def test_all_that_fits_is_listed(shell):

@@ -238,11 +238,18 @@ def test_the_wheel_beside_an_older_c_library(wheel, tmp_path):
         shutil.copy2(next(tmp_path.rglob(name)), place / to)
         (place / to).chmod(0o755)
     (BULLSEYE / "root" / "sick.py").write_text(SICK)
+    shutil.copytree(next(tmp_path.rglob("recorder.py")).parent, place / "python" / "whystall")
     subprocess.run(["mount", "-t", "proc", "proc", BULLSEYE / "proc"], check=True)
     try:
         done = subprocess.run(["chroot", BULLSEYE, "/opt/wheel/bin/whystall", "run", "-o", "/root/record", "--", "python3",
                                "/root/sick.py"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, timeout=60)
+        late = subprocess.run(["chroot", BULLSEYE, "sh", "-c", "PYTHONPATH=/opt/wheel/python WHYSTALL=/opt/wheel/bin/whystall "
+                               "python3 -c 'from whystall import recorder; record = recorder.start().record; "
+                               "exec(compile(open(\"/root/sick.py\").read(), \"/root/sick.py\", \"exec\")); print(record)' "
+                               ">/root/name && sleep 0.5 && /opt/wheel/bin/whystall report $(cat /root/name)"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
     finally:
         subprocess.run(["umount", BULLSEYE / "proc"], check=True)
     assert done.returncode == 0 and "sick.py:4" in done.stderr and "CPython 3.9" in done.stderr, done.stderr
+    assert "sick.py:4" in late.stdout and "CPython 3.9" in late.stdout, late.stdout

@@ -111,7 +111,7 @@ static int budget_read(struct budget *b)
 	}
 	if (percent_read(&b->max_stalled_percent) || counted_read(&b->counted))
 		return -1;
-	if (max_stall || max_p99 || max_stalled || (baseline && !fail_on))
+	if (max_stall || max_p99 || max_stalled || baseline)
 		return 0;
 	b->no_stall = fail_on != NULL;
 	if (b->no_stall)
@@ -329,8 +329,9 @@ static const struct option_row check_options[] = {
 	 &max_stalled, NULL, false, NULL},
 	{0, "max-p99", "TIME", "the longest 99th percentile of ticks allowed", OPT_TIME, &max_p99, NULL,
 	 false, &max_p99_given},
-	{0, "fail-on", "CAUSE,...", "only these causes count; without a limit, no stall may be due to them",
-	 OPT_STRING, &fail_on, NULL, false, NULL},
+	{0, "fail-on", "CAUSE,...",
+	 "only these causes count; without a limit or baseline, no stall may be due to them", OPT_STRING,
+	 &fail_on, NULL, false, NULL},
 	{0, "ignore", "CAUSE,...", "causes that do not count (default runqueue,stopped; or none)", OPT_STRING,
 	 &ignore, NULL, false, NULL},
 	{0, "test", "NAME", "only stalls while this test ran, as the pytest plugin names it", OPT_STRING,

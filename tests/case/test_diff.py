@@ -115,6 +115,10 @@ def test_a_baseline_in_check(call, records):
     assert kinds(done.stdout)[0] == ("worse", "syscall", "often")
     assert call("check", "--baseline", records["first"], "--tolerance", "900", records["changed"]).returncode == 0
     assert call("check", "--baseline", records["first"], "--ignore", "syscall", records["changed"]).returncode == 0
+    # the baseline is the limit: causes chosen beside it are those that are compared
+    assert call("check", "--baseline", records["first"], "--fail-on", "syscall", records["again"]).returncode == 0
+    assert call("check", "--baseline", records["first"], "--fail-on", "cpu", records["changed"]).returncode == 0
+    assert call("check", "--baseline", records["first"], "--fail-on", "syscall", records["changed"]).returncode == 1
 
 
 def test_what_makes_no_sense(call, records, tmp_path):

@@ -76,7 +76,8 @@ def terminal(binary, tmp_path):
 def test_it_is_a_terminal_of_its_size(terminal):
     t = terminal(sys.executable, "-c", "import os, signal\nprint([os.isatty(i) for i in range(3)], os.tcgetpgrp(0) == "
                  "os.getpgrp(), flush=True)\nsignal.signal(signal.SIGWINCH, lambda *a: print('size', "
-                 "os.get_terminal_size(), flush=True))\nprint('ready', flush=True)\ninput()")
+                 "os.get_terminal_size(), flush=True))\nprint('ready', flush=True)\nimport select\n"
+                 "while not select.select([0], [], [], 0.1)[0]: pass\ninput()")  # a signal just before input() would wait in it
     assert "[True, True, True] True" in t.read("ready")
     t.size(33, 99)
     t.read("columns=99, lines=33")

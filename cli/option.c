@@ -112,7 +112,7 @@ static int number_store(const struct command *c, const struct option_row *row, c
 /* A variable of a script's that was never set names no file. */
 static int string_store(const struct command *c, const struct option_row *row, const char *value)
 {
-	if (!*value && (!strcmp(row->argument, "FILE") || !strcmp(row->argument, "RECORD"))) {
+	if (value && !*value && (!strcmp(row->argument, "FILE") || !strcmp(row->argument, "RECORD"))) {
 		say("%s: --%s is given an empty name", c->name, row->name);
 		return -1;
 	}

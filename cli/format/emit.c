@@ -17,7 +17,7 @@
 
 static void flush(struct emit *j)
 {
-	if (!j->err && fwrite_unlocked(j->text, 1, j->used, j->out) < j->used)
+	if (j->used && !j->err && fwrite_unlocked(j->text, 1, j->used, j->out) < j->used)
 		j->err = errno ? -errno : -EIO;
 	j->used = 0;
 }

@@ -35,7 +35,7 @@ class Tree:
         for name in filter(None, names.split("\0")):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, place / name)
-        shutil.copytree(BINARY.parent, place / "build", ignore=shutil.ignore_patterns("asan", "clang", "roots", "tests", "fuzz"))
+        shutil.copytree(BINARY.parent, place / "build", ignore=shutil.ignore_patterns("asan", "clang", "roots", "tests", "tools", "fuzz"))
         self.binary = place / "build" / "whystall"
 
     def apply(self, section):

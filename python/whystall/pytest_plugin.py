@@ -7,14 +7,12 @@ some loop stalled at all, asks `whystall check` about it. With a budget it start
 `whystall run -- pytest` or `whystall check -- pytest` there is one, and the tests are named without any option."""
 
 import os
-import re
 
 import pytest
 
 from . import recorder
 
-TIME = re.compile(r"(\d+\.?\d*|\.\d+)(us|ms|s|m|h)$")
-SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}  # us and ms before s
 MARK_MAX = 480  # bytes
 TITLE = "whystall"  # of the marker, and of what reports have of ours
 
@@ -52,12 +50,14 @@ class Budget:
 
 def seconds(text, name):
     """Of "50ms". Raises UsageError: one sentence."""
-    match = TIME.match(text) if isinstance(text, str) else None
-    if not match:
-        number = isinstance(text, (int, float)) or re.match(r"[\d.]+$", text)
-        raise pytest.UsageError("whystall: %s %s" % (name, "%s needs a unit, for instance 50ms" % text if number else
+    text = str(text)
+    unit = next((unit for unit in SECONDS if text.endswith(unit)), "")
+    number = text[:len(text) - len(unit)]
+    if not unit or not number.isascii() or not number.replace(".", "", 1).isdigit():
+        raise pytest.UsageError("whystall: %s %s" % (name, "%s needs a unit, for instance 50ms" % text
+                                                     if text.replace(".", "", 1).isdigit() else
                                                      "%r is no time; write it like 250us, 20ms, 1.5s or 2m" % text))
-    value = float(match[1]) * SECONDS[match[2]]
+    value = float(number) * SECONDS[unit]
     if not 1e-4 <= value <= 86400:
         raise pytest.UsageError("whystall: %s %s: it has to be from 100us to a day" % (name, text))
     return value
@@ -111,20 +111,20 @@ def attempt(config, call, *arguments):
         return None
 
 
-def mark_text(nodeid, count):
-    """At most MARK_MAX bytes that no other test has."""
-    if 4 * len(nodeid) <= MARK_MAX:
-        return nodeid
+def mark_text(nodeid, tests):
+    """At most MARK_MAX bytes that none of these tests has."""
     raw = nodeid.encode("utf-8", "backslashreplace")
-    if len(raw) <= MARK_MAX:
-        return nodeid
-    return raw[:MARK_MAX - 16].decode("utf-8", "ignore") + "...#%d" % count
+    text = nodeid if len(raw) <= MARK_MAX else raw[:MARK_MAX - 16].decode("utf-8", "ignore") + "...#%d" % len(tests)
+    if text in tests:  # once more, by a plugin that does so
+        text += " (run %d)" % (2 + sum(n == nodeid for t, n in tests.items() if t.startswith(text + " (run ")))
+    return text
 
 
 class Watch:
     """Registered where somebody records this process."""
 
     running = ""  # the mark, for a pytest inside a test to put back
+    text = ""  # the latest
 
     def __init__(self, config, seen, budget):
         self.config, self.seen, self.budget = config, seen, budget
@@ -132,24 +132,23 @@ class Watch:
         self.told = set()  # marks of those that stalled for too long
         self.silent = False  # the recorder does not answer any more
         self.lost = False
-        self.before = []  # the marks to put back
+        self.before = Watch.running
         self.stalls = self.first = seen.stalls()
         self.program = recorder.program() if seen.record else None
 
-    # --- which test runs (plain hooks: wrappers cost a suite of trivial tests some percent) ---
+    # --- which test runs (plain hooks that do little: a suite of trivial tests has little to do either) ---
 
     def pytest_runtest_logstart(self, nodeid):
-        text = mark_text(nodeid, len(self.tests))
-        if text in self.tests:  # once more, by a plugin that does so
-            text += " (run %d)" % (2 + sum(n == nodeid for t, n in self.tests.items() if t.startswith(text + " (run ")))
+        text = nodeid
+        if 4 * len(nodeid) > MARK_MAX or nodeid in self.tests:
+            text = mark_text(nodeid, self.tests)
         self.tests[text] = nodeid
-        self.before.append(Watch.running)
         self.text = Watch.running = text
         self.seen.mark(text)
 
     def pytest_runtest_logfinish(self):
-        Watch.running = self.before.pop() if self.before else ""
-        self.seen.mark(Watch.running)
+        Watch.running = self.before
+        self.seen.mark(self.before)
 
     # --- whether it stalled ---
 

@@ -59,11 +59,8 @@ class Recorder:
         return True
 
 
-def _recorder(library):
-    """The Recorder that the loaded library says there is, or None."""
-    import ctypes
-
-    functions = ctypes.PyDLL(library)  # keeps the GIL: these calls are over before it could be handed round
+def _recorder(functions, ctypes):
+    """The Recorder that the library says there is, or None."""
     return Recorder(functions, ctypes) if functions.whystall_mark(None) == 0 else None
 
 
@@ -78,7 +75,9 @@ def find():
         with open("/proc/self/maps", "rb") as maps:  # cheaper than to load ctypes' machinery for nothing
             if b"libwhystall" not in maps.read():
                 return None
-        return _recorder(None)
+        import ctypes
+
+        return _recorder(ctypes.PyDLL(None), ctypes)
     except (OSError, AttributeError):
         return None
 
@@ -114,12 +113,12 @@ class Start:
             raise Trouble(answer.strip().replace("whystall: ", "") or "%s does not start" % program())
         arena, library, _ = answer.split("\n", 2)
         try:
-            functions = ctypes.PyDLL(library)
+            functions = ctypes.PyDLL(library)  # keeps the GIL: these calls are over before it could be handed round
             if functions.whystall_join(os.fsencode(arena)):
                 raise OSError("%s is short of memory, or in a pid namespace of its own" % sys.executable)
         except (OSError, AttributeError) as trouble:
             raise Trouble("this process cannot be recorded: %s" % trouble)
-        _started = _recorder(library)
+        _started = _recorder(functions, ctypes)
         _bind_imports(functions)
         return _started
 

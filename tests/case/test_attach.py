@@ -19,7 +19,7 @@ import pytest
 from conftest import DEBIAN, PROGRAMS, ROOT
 
 SICK = """
-    import asyncio, ctypes, sys, time
+    import asyncio, concurrent.futures.thread, ctypes, sys, time
 
     keep = ctypes.PyDLL(None).usleep  # it does not release the GIL
 
@@ -100,7 +100,8 @@ def ended(process, timeout=40):
 
 
 def culprits(loop):
-    return {(c["cause"], c["culprit"]["function"]) for c in loop["causes"] if c["share"] > 0.1}
+    """But for memory that a slow disk has to give first."""
+    return {(c["cause"], c["culprit"]["function"]) for c in loop["causes"] if c["share"] > 0.1 and c["cause"] != "fault"}
 
 
 def loop_of(document, pid):
@@ -161,17 +162,18 @@ def test_a_program_killed_in_its_stall_leaves_it_ongoing(attach, start, report):
         async def main():
             for _ in range(20):
                 await asyncio.sleep(0.01)
+            print("stalls", flush=True)
             time.sleep(30)
         time.sleep(0.6)
         asyncio.run(main())
-    """)
+    """, stdout=subprocess.PIPE)
     watcher = attach(program.pid)
-    time.sleep(2)
+    program.stdout.readline()
+    time.sleep(1)
     program.kill()
     ended(watcher)
     process, loop = loop_of(report(watcher.record), program.pid)
-    assert [s["ongoing"] for s in process["stalls"]] == [True]
-    assert process["stalls"][0]["duration_s"] > 0.2
+    assert [s["ongoing"] for s in process["stalls"] if s["duration_s"] > 0.2] == [True]
 
 
 def test_short_stalls_have_their_holder(attach, start, report):

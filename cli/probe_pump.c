@@ -360,6 +360,7 @@ bool probe_pump(struct probe *p, struct arena *arena, struct watch *watch)
 		thread_copy(p, i);
 		if (ended[i] && !p->full) {
 			arena->thread[i].end = p->threads[i].end;
+			arena->thread[i].killed = p->threads[i].killed;
 			arena->thread[i].state = THREAD_ENDED;
 		}
 	}

@@ -16,7 +16,6 @@
 #define CPU_AT_ONCE 16u
 #define CPU_OFTEN 16u /* times in a thread's life so far */
 #define CPU_STALE_NS (NS / 50)
-#define DEATH_NS (NS / 10)
 #define NAME_TRIES 6u /* in quick succession; after that, and once it has one, every other second */
 
 static void thread_close(struct watch *w, struct watch_thread *t)
@@ -104,13 +103,6 @@ void watch_threads_end(struct watch *w, struct watch_proc *p, uint64_t when, boo
 	}
 }
 
-/* The probe sees each thread of a process that is killed end, and then the process: an end in mid-tick may be
- * either's for so long. */
-static bool dies_with_process(const struct watch *w, const struct watch_thread *t, uint64_t end)
-{
-	return w->options.probe && t->loop && !LOAD(t->proc->slot->end) && w->now < end + DEATH_NS;
-}
-
 void watch_threads_ended(struct watch *w)
 {
 	for (size_t i = 0; i < w->threads.n; i++) {
@@ -118,8 +110,8 @@ void watch_threads_ended(struct watch *w)
 		if (!t->live || LOAD(t->slot->state) != THREAD_ENDED)
 			continue;
 		uint64_t end = LOAD(t->slot->end);
-		if (LOAD(t->slot->head) == t->slot->tail && !dies_with_process(w, t, end))
-			thread_end(w, t, end ? end : w->now, false);
+		if (LOAD(t->slot->head) == t->slot->tail)
+			thread_end(w, t, end ? end : w->now, LOAD(t->slot->killed));
 	}
 }
 

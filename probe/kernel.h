@@ -51,6 +51,7 @@ struct mm_struct {
 struct task_struct {
 	unsigned __state;
 	int pid, tgid;
+	int exit_code;
 	struct task_struct *real_parent, *group_leader;
 	struct mm_struct *mm;
 	struct pid *thread_pid;

@@ -221,6 +221,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 		__sync_fetch_and_add(&p->threads, -1);
 		instance_leave(t, thread_index(task), p, true);
 	}
+	t->killed = task->exit_code & 0x7f; /* kernel/exit.c: as wait(2) has it, and set by now */
 	thread_over(t, bpf_ktime_get_ns());
 	return 0;
 }

@@ -121,6 +121,8 @@ struct probe_thread {
 	uint32_t loop;		/* entry of `loops` + 1, 0: none */
 	uint64_t pthread;
 	uint64_t start, end;
+	uint32_t killed; /* by a signal, as all of its process */
+	uint32_t spare;
 
 	/* now: guarded by now_seq */
 	uint32_t now_seq;

@@ -200,6 +200,8 @@ struct arena_thread {
 	uint64_t pthread; /* pthread_self(), which runtimes know a thread by */
 	uint64_t start;
 	uint64_t end;
+	uint32_t killed; /* nonzero: it ended by a signal, with its process (only the probe is told) */
+	uint32_t spare;
 
 	/* now: guarded by now_seq */
 	uint32_t now_seq;

@@ -47,14 +47,7 @@ struct object {
 	bool opened; /* relro is writable for the moment */
 	const ElfW(Phdr) * headers;
 	int header_count;
-	const ElfW(Sym) * symbols;
-	const char *strings;
-	const ElfW(Half) * versions;
-	const ElfW(Verneed) * needed;
-	struct {
-		const ElfW(Rela) * at;
-		size_t size;
-	} table[2];
+	struct dynamic dynamic;
 };
 
 static uint32_t name_hash(const char *name)
@@ -84,40 +77,6 @@ static void names_fill(void)
 	}
 }
 
-static void dynamic_read(struct object *o, const ElfW(Dyn) * d)
-{
-	/* the loader relocates these pointers in place, except where the section is read-only (the vDSO) */
-#define POINTER ((const void *)(d->d_un.d_ptr < o->base ? d->d_un.d_ptr + o->base : d->d_un.d_ptr))
-	for (; d->d_tag != DT_NULL; d++) {
-		switch (d->d_tag) {
-		case DT_SYMTAB:
-			o->symbols = POINTER;
-			break;
-		case DT_STRTAB:
-			o->strings = POINTER;
-			break;
-		case DT_VERSYM:
-			o->versions = POINTER;
-			break;
-		case DT_VERNEED:
-			o->needed = POINTER;
-			break;
-		case DT_RELA:
-			o->table[0].at = POINTER;
-			break;
-		case DT_RELASZ:
-			o->table[0].size = d->d_un.d_val;
-			break;
-		case DT_JMPREL:
-			o->table[1].at = POINTER;
-			break;
-		case DT_PLTRELSZ:
-			o->table[1].size = d->d_un.d_val;
-			break;
-		}
-	}
-}
-
 static bool object_read(struct object *o, const struct dl_phdr_info *info)
 {
 	const ElfW(Dyn) *dynamic = NULL;
@@ -140,14 +99,12 @@ static bool object_read(struct object *o, const struct dl_phdr_info *info)
 			o->relro_end = end & -PAGE;
 		}
 	}
-	if (dynamic)
-		dynamic_read(o, dynamic);
-	return o->symbols && o->strings;
+	return dynamic_read(&o->dynamic, o->base, dynamic);
 }
 
 /* Is the function wanted in the version that the wrapper stands for? The C library has an older one of few.
  */
-static bool version_fits(const struct object *o, uint32_t symbol)
+static bool version_fits(const struct dynamic *o, uint32_t symbol)
 {
 	unsigned version = o->versions ? o->versions[symbol] & 0x7fffu : 0;
 	for (const ElfW(Verneed) *n = version > 1 ? o->needed : NULL; n;
@@ -185,27 +142,33 @@ static bool slot_writable(struct object *o, uintptr_t slot)
 
 static void slot_bind(struct object *o, const ElfW(Rela) * r)
 {
+	const struct dynamic *d = &o->dynamic;
 	unsigned type = ELF64_R_TYPE(r->r_info);
 	uint32_t symbol = ELF64_R_SYM(r->r_info);
 	if (type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT && (type != R_X86_64_64 || r->r_addend))
 		return;
-	int hook = symbol ? hook_find(o->strings + o->symbols[symbol].st_name) : -1;
+	int hook = symbol ? hook_find(d->strings + d->symbols[symbol].st_name) : -1;
 	if (hook < 0 || !bound.wrapper[hook])
 		return;
 	uintptr_t *slot = (uintptr_t *)(o->base + r->r_offset), now = relaxed(*slot);
 	uintptr_t original_now = (uintptr_t)((void **)&original)[hook];
 	/* a call that has not been made yet leads into the object's own PLT */
 	bool unbound = type == R_X86_64_JUMP_SLOT && now >= o->low && now < o->high &&
-		       o->symbols[symbol].st_shndx == SHN_UNDEF && version_fits(o, symbol);
+		       d->symbols[symbol].st_shndx == SHN_UNDEF && version_fits(d, symbol);
 	if ((now == original_now || unbound) && slot_writable(o, (uintptr_t)slot))
 		store(*slot, (uintptr_t)bound.wrapper[hook]);
 }
 
+static void table_bind(struct object *o, const ElfW(Rela) * at, size_t bytes)
+{
+	for (size_t i = 0; at && i < bytes / sizeof(*at); i++)
+		slot_bind(o, &at[i]);
+}
+
 static void object_bind(struct object *o)
 {
-	for (int k = 0; k < 2; k++)
-		for (size_t i = 0; o->table[k].at && i < o->table[k].size / sizeof(ElfW(Rela)); i++)
-			slot_bind(o, &o->table[k].at[i]);
+	table_bind(o, o->dynamic.rela.at, o->dynamic.rela.bytes);
+	table_bind(o, o->dynamic.plt.at, o->dynamic.plt.bytes);
 	if (o->opened)
 		sys_call(SYS_mprotect, o->relro, o->relro_end - o->relro, PROT_READ, 0);
 }

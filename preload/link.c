@@ -19,24 +19,13 @@
 extern struct r_debug _r_debug __attribute__((weak));
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
-struct object {
-	const ElfW(Sym) * symbols;
-	const char *strings;
-	const uint32_t *gnu_hash, *hash;
-	const ElfW(Half) * versions; /* NULL: the object has none */
-};
-
-/* The loader relocates these pointers in place, except where the dynamic section is read-only (the vDSO). */
-static const void *object_pointer(const struct link_map *map, ElfW(Addr) p)
-{
-	return (const void *)(p < map->l_addr ? p + map->l_addr : p);
-}
-
-static bool object_open(struct object *o, const struct link_map *map)
+bool dynamic_read(struct dynamic *o, ElfW(Addr) base, const ElfW(Dyn) * d)
 {
 	memset(o, 0, sizeof(*o));
-	for (const ElfW(Dyn) *d = map->l_ld; d && d->d_tag != DT_NULL; d++) {
-		const void *p = object_pointer(map, d->d_un.d_ptr);
+	for (; d && d->d_tag != DT_NULL; d++) {
+		/* the loader relocates these pointers in place, except where the section is read-only (the
+		 * vDSO) */
+		const void *p = (const void *)(d->d_un.d_ptr < base ? d->d_un.d_ptr + base : d->d_un.d_ptr);
 		switch (d->d_tag) {
 		case DT_SYMTAB:
 			o->symbols = p;
@@ -53,13 +42,28 @@ static bool object_open(struct object *o, const struct link_map *map)
 		case DT_VERSYM:
 			o->versions = p;
 			break;
+		case DT_VERNEED:
+			o->needed = p;
+			break;
+		case DT_RELA:
+			o->rela.at = p;
+			break;
+		case DT_RELASZ:
+			o->rela.bytes = d->d_un.d_val;
+			break;
+		case DT_JMPREL:
+			o->plt.at = p;
+			break;
+		case DT_PLTRELSZ:
+			o->plt.bytes = d->d_un.d_val;
+			break;
 		}
 	}
-	return o->symbols && o->strings && (o->gnu_hash || o->hash);
+	return o->symbols && o->strings;
 }
 
 /* Defined, a function, and the default version of its name. */
-static const ElfW(Sym) * symbol_fits(const struct object *o, uint32_t i, const char *name)
+static const ElfW(Sym) * symbol_fits(const struct dynamic *o, uint32_t i, const char *name)
 {
 	const ElfW(Sym) *s = &o->symbols[i];
 	unsigned type = ELF64_ST_TYPE(s->st_info);
@@ -70,7 +74,7 @@ static const ElfW(Sym) * symbol_fits(const struct object *o, uint32_t i, const c
 	return text_equal(o->strings + s->st_name, name) ? s : NULL;
 }
 
-static const ElfW(Sym) * object_find_gnu(const struct object *o, const char *name)
+static const ElfW(Sym) * object_find_gnu(const struct dynamic *o, const char *name)
 {
 	uint32_t h = 5381;
 	for (const unsigned char *c = (const unsigned char *)name; *c; c++)
@@ -93,7 +97,7 @@ static const ElfW(Sym) * object_find_gnu(const struct object *o, const char *nam
 	}
 }
 
-static const ElfW(Sym) * object_find_sysv(const struct object *o, const char *name)
+static const ElfW(Sym) * object_find_sysv(const struct dynamic *o, const char *name)
 {
 	uint32_t n = o->hash[1]; /* nchain: the number of symbols */
 	for (uint32_t i = 1; i < n; i++) {
@@ -106,8 +110,8 @@ static const ElfW(Sym) * object_find_sysv(const struct object *o, const char *na
 
 static void *object_find(const struct link_map *map, const char *name)
 {
-	struct object o;
-	if (!object_open(&o, map))
+	struct dynamic o;
+	if (!dynamic_read(&o, map->l_addr, map->l_ld) || (!o.gnu_hash && !o.hash))
 		return NULL;
 	const ElfW(Sym) *s = o.gnu_hash ? object_find_gnu(&o, name) : object_find_sysv(&o, name);
 	if (!s)

@@ -6,7 +6,25 @@
 #ifndef WHYSTALL_LINK_H
 #define WHYSTALL_LINK_H
 
+#include <link.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What an object's dynamic section says (System V gABI, "Dynamic Section"); NULL and 0: nothing. */
+struct dynamic {
+	const ElfW(Sym) * symbols;
+	const char *strings;
+	const uint32_t *gnu_hash, *hash;
+	const ElfW(Half) * versions;
+	const ElfW(Verneed) * needed;
+	struct {
+		const ElfW(Rela) * at;
+		size_t bytes;
+	} rela, plt;
+};
+/* Reads it. false: the object has no symbols. */
+__attribute__((visibility("hidden"))) bool dynamic_read(struct dynamic *, ElfW(Addr) base, const ElfW(Dyn) *);
 
 /* The function `name` (default version) of the first object after the shim in search order, as RTLD_NEXT
  * finds it, so that a sanitizer's or another preloaded library's version keeps its place; of the first before

@@ -2,6 +2,7 @@
 """whystall.recorder.start(): a program that has itself recorded after its start, as `whystall run` would have."""
 
 import os
+import pathlib
 import shutil
 import subprocess
 import textwrap
@@ -10,7 +11,7 @@ import time
 import pytest
 
 import sid
-from conftest import BINARY, DEBIAN, EVERY_PYTHON, ROOT, python_path
+from conftest import BINARY, DEBIAN, EVERY_PYTHON, PROGRAMS, ROOT, python_path
 from test_loops import heaviest, ills
 
 START = """
@@ -62,6 +63,14 @@ print(os.wait()[1], seen.record)
 '''
 
 
+def closed(record):
+    """Waits until the recorder is done with it."""
+    for _ in range(600):
+        if not record.with_name(record.name + "-wal").exists():
+            return
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def program(tmp_path):
     """program(source, python=...) -> the finished process and, once the recorder has closed it, the record's path."""
@@ -77,10 +86,7 @@ def program(tmp_path):
         records = list((tmp_path / "whystall").glob("*.whystall"))
         if done.returncode == 0 and records:
             done.record, = records
-            for _ in range(600):
-                if not (tmp_path / "whystall" / (done.record.name + "-wal")).exists():
-                    break
-                time.sleep(0.05)
+            closed(done.record)
         return done
 
     return start
@@ -136,6 +142,21 @@ asyncio.run(main())
     assert done.returncode == 0, done.stderr
     process, = report(done.record)["processes"]
     assert told(process) == {("syscall", "main", "MainThread")} and process["loops"][0]["ticks"] > 5
+
+
+@pytest.mark.parametrize("flags", [["-Wl,-z,lazy"], ["-Wl,-z,now"], ["-fno-plt"], ["-no-pie", "-fno-pie", "-Wl,-z,lazy"]],
+                         ids=["lazy", "now", "no-plt", "no-pie"])
+def test_a_program_in_c_however_it_is_linked(cc, report, tmp_path, flags):
+    record = tmp_path / "record"
+    done = subprocess.run([cc(PROGRAMS / "joins.c", *flags, "-ldl", "-lpthread"), BINARY, record], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == "", (done.returncode, done.stderr)
+    older, newer = done.stdout.splitlines()
+    if "-no-pie" not in flags:  # where a function's address is one in the program
+        assert newer == "newer libwhystall.so" and older == "older libc.so.6"
+    closed(record)
+    process, = report(record)["processes"]
+    assert {(c, f) for c, f, _ in told(process)} == {("syscall", "slow_step"), ("lock", "hold_lock")}
 
 
 def test_a_recorder_is_no_child_and_keeps_no_stream(program, tmp_path):
@@ -207,6 +228,6 @@ def test_an_ordinary_user_needs_no_more(ordinary_user, report):
                          env=dict(os.environ, PYTHONPATH=str(package.parent), WHYSTALL=ordinary_user.binary,
                                   XDG_STATE_HOME=str(state)))
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    time.sleep(0.5)
+    closed(pathlib.Path(done.stdout.split()[1]))
     first, *_ = report(done.stdout.split()[1])["processes"]
     assert ("gil", "heavy") in {(c, f) for c, f, _ in told(first)}

@@ -91,14 +91,16 @@ class Check:
         return int(suite.get("tests")), int(suite.get("skipped")), failed
 
     def cases(self):
-        """A few of a thousand that fail are run once more by themselves: a machine that other work shares may fail some
-        that are about time. Both times are told."""
+        """One to three of a thousand that fail, as a machine that other work shares makes some that are about time: each is
+        run three times more, and has failed unless it passes every time. Told either way: a race that is ours is no noise."""
         begin = time.time()
         tests, skipped, failed = self.cases_run(self.log / "cases.xml")
-        if 0 < len(failed) <= 5 and tests > 100:
-            first, failed = failed, self.cases_run(self.log / "again.xml", *failed)[2]
-            for name in sorted(set(first) - set(failed)):
-                print(f"=== failed, and passed when it was run again: {name}", flush=True)
+        if 0 < len(failed) <= 3 and tests > 100:
+            first, failed = failed, set()
+            for k in range(3):
+                failed.update(self.cases_run(self.log / f"again{k}.xml", *first)[2])
+            for name in sorted(set(first) - failed):
+                print(f"=== failed once, and then passed three times: {name}", flush=True)
         self.count("cases", tests - len(failed) - skipped, len(failed), skipped, time.time() - begin)
 
     def cases_sanitized(self, build):

@@ -22,7 +22,7 @@ void watch_holder_seen(struct watch *w, uint32_t loop, uint32_t holder, uint64_t
 {
 	static struct stack stack; /* large, and only one thread comes here */
 	struct watch_thread *t = loop < ARENA_THREADS ? w->by_thread_slot[loop] : NULL;
-	struct watch_thread *h = holder < ARENA_THREADS ? w->by_thread_slot[holder] : NULL;
+	struct watch_thread *h = watch_thread_at(w, holder);
 	if (!t || !h || !t->loop || h == t || !h->proc->interp || t->loop->early.n >= EARLY_MAX ||
 	    h->proc->ops->stack_sampled(h->proc->interp, in, &stack) || !stack.n)
 		return;

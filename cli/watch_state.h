@@ -194,6 +194,9 @@ void watch_threads_total(struct watch *);
 void watch_threads_end(struct watch *, struct watch_proc *, uint64_t when, bool cut); /* all of a process */
 void watch_threads_forget(struct watch *);
 struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
+/* The thread in this slot of the arena, taken up now if its events are earlier than the next look at the
+ * slots. */
+struct watch_thread *watch_thread_at(struct watch *, uint32_t index);
 void watch_thread_name(struct watch *, struct watch_thread *);
 
 /* watch_interp.c */

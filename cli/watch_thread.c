@@ -154,6 +154,15 @@ static void thread_new(struct watch *w, uint32_t index)
 	writer_put_thread(w->writer, &t->seen);
 }
 
+struct watch_thread *watch_thread_at(struct watch *w, uint32_t index)
+{
+	if (index >= ARENA_THREADS)
+		return NULL;
+	if (!w->by_thread_slot[index] && LOAD(w->arena->thread[index].state) == THREAD_LIVE)
+		thread_new(w, index);
+	return w->by_thread_slot[index];
+}
+
 void watch_thread_name(struct watch *w, struct watch_thread *t)
 {
 	char name[256] = "", path[64], *comm = NULL;

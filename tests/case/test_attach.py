@@ -447,6 +447,21 @@ def test_whystall_in_the_namespace_too(binary, tmp_path, report):
     assert culprits(process["loops"][0]) == {("syscall", "nap"), ("gil", "hold")}
 
 
+def test_a_holder_that_begins_while_whystall_does_not_run(attach, start, report):
+    """What the kernel noted of it is read late, together with its birth."""
+    program = start(SICK, 2, 1.5, stdout=subprocess.PIPE)
+    watcher = attach(program.pid)
+    program.stdout.readline()
+    time.sleep(0.2)  # in the nap; the thread comes after it
+    watcher.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    watcher.send_signal(signal.SIGCONT)
+    ended(watcher)
+    _, loop = loop_of(report(watcher.record), program.pid)
+    stalls = {c["culprit"]["function"] for c in loop["causes"] if c["cause"] == "gil" and c["share"] > 0.1}
+    assert stalls == {"hold"}
+
+
 def test_both_captures_agree(binary, attach, start, report, tmp_path):
     record = tmp_path / "run.whystall"
     (tmp_path / "sick.py").write_text(textwrap.dedent(SICK))

@@ -146,10 +146,6 @@ class Watch:
         self.text = Watch.running = text
         self.seen.mark(text)
 
-    def pytest_runtest_logfinish(self):
-        Watch.running = self.before
-        self.seen.mark(self.before)
-
     # --- whether it stalled ---
 
     def ask(self, *words):
@@ -235,6 +231,8 @@ class Watch:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtestloop(self, session):
         yield
+        Watch.running = self.before  # not after each test: next to nothing runs between two
+        self.seen.mark(self.before)
         if self.seen.stalls() != self.first and self.program and not hasattr(self.config, "workerinput"):
             self.sweep({item.nodeid: item for item in session.items})
 

@@ -6,13 +6,18 @@
  */
 #include "watch_state.h"
 
+/* More often while a process is young: it may be put into its group only once it runs. */
+#define LOOK_FIRST_NS (NS / 20)
 #define LOOK_EVERY_NS (2 * NS)
 
 void watch_quota_look(struct watch *w, struct watch_proc *p)
 {
 	if (w->now < p->next_quota)
 		return;
-	p->next_quota = w->now + LOOK_EVERY_NS;
+	uint64_t age = w->now > p->seen.start_ns ? w->now - p->seen.start_ns : 0;
+	p->next_quota = w->now + (age < LOOK_FIRST_NS	? LOOK_FIRST_NS
+				  : age < LOOK_EVERY_NS ? age
+							: LOOK_EVERY_NS);
 	quota_look(&p->quota, p->pid);
 	int i = quota_tightest(&p->quota);
 	double quota = i < 0 ? -1 : (double)p->quota.level[i].quota_us / 1e6,

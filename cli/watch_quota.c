@@ -15,9 +15,7 @@ void watch_quota_look(struct watch *w, struct watch_proc *p)
 	if (w->now < p->next_quota)
 		return;
 	uint64_t age = w->now > p->seen.start_ns ? w->now - p->seen.start_ns : 0;
-	p->next_quota = w->now + (age < LOOK_FIRST_NS	? LOOK_FIRST_NS
-				  : age < LOOK_EVERY_NS ? age
-							: LOOK_EVERY_NS);
+	p->next_quota = w->now + LOOK_FIRST_NS + (age < LOOK_EVERY_NS ? age : LOOK_EVERY_NS);
 	quota_look(&p->quota, p->pid);
 	int i = quota_tightest(&p->quota);
 	double quota = i < 0 ? -1 : (double)p->quota.level[i].quota_us / 1e6,

@@ -194,8 +194,7 @@ void watch_threads_total(struct watch *);
 void watch_threads_end(struct watch *, struct watch_proc *, uint64_t when, bool cut); /* all of a process */
 void watch_threads_forget(struct watch *);
 struct watch_thread *watch_thread_of(struct watch *, struct watch_proc *, int tid);
-/* The thread in this slot of the arena, taken up now if its events are earlier than the next look at the
- * slots. */
+/* The thread in this entry of the arena, for what comes before watch_threads has been there. NULL: none. */
 struct watch_thread *watch_thread_at(struct watch *, uint32_t index);
 void watch_thread_name(struct watch *, struct watch_thread *);
 
@@ -257,14 +256,25 @@ struct watch_thread *watch_owner(struct watch *, struct watch_thread *, const st
 void watch_events(struct watch *);
 void watch_prune(struct watch *);
 
-/* watch_stall.c */
+/* watch_loop.c */
 void watch_loops(struct watch *);
 void watch_loop_put(struct watch *, struct watch_thread *);
 void watch_tick_event(struct watch *, struct watch_thread *, const struct arena_event *);
 void watch_loop_end_event(struct watch *, struct watch_thread *, const struct arena_event *);
 void watch_ready_event(struct watch *, struct watch_thread *, const struct arena_event *);
-void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
 void watch_loop_cut(struct watch *, struct watch_thread *, uint64_t when, bool ongoing);
+
+/* watch_stall.c: of the loop's thread */
+struct obs_stall watch_stall_new(const struct watch *, const struct watch_thread *,
+				 uint64_t start); /* nothing known */
+void watch_stall_keep(struct watch *, struct watch_thread *,
+		      struct watch_stall *); /* in the record from now on */
+void watch_stall_put(struct watch *, struct watch_thread *, struct watch_stall *);
+/* Its tick is over: into the loop's `ended`, which has what it had. */
+void watch_stall_end(struct watch *, struct watch_thread *, struct watch_stall *, uint64_t end);
+/* All events of it are there: into the record if it is long enough, and cleared. */
+void watch_stall_finalize(struct watch *, struct watch_thread *, struct watch_stall *);
+void watch_stall_clear(struct watch_stall *);
 
 /* watch_run.c */
 /* Reads the thread's state and its count of major page faults. */

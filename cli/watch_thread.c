@@ -115,11 +115,12 @@ void watch_threads_ended(struct watch *w)
 	}
 }
 
+/* Of this entry, if there is one in it. */
 static void thread_new(struct watch *w, uint32_t index)
 {
 	struct arena_thread *slot = &w->arena->thread[index];
-	uint32_t proc = LOAD(slot->proc); /* once: it may change */
-	if (proc >= ARENA_PROCS || !w->by_proc_slot[proc])
+	uint32_t state = LOAD(slot->state), proc = LOAD(slot->proc); /* once: they may change */
+	if ((state != THREAD_LIVE && state != THREAD_ENDED) || proc >= ARENA_PROCS || !w->by_proc_slot[proc])
 		return;
 	struct watch_proc *p = w->by_proc_slot[proc];
 	struct watch_thread *t = NULL;
@@ -158,7 +159,7 @@ struct watch_thread *watch_thread_at(struct watch *w, uint32_t index)
 {
 	if (index >= ARENA_THREADS)
 		return NULL;
-	if (!w->by_thread_slot[index] && LOAD(w->arena->thread[index].state) == THREAD_LIVE)
+	if (!w->by_thread_slot[index])
 		thread_new(w, index);
 	return w->by_thread_slot[index];
 }
@@ -323,7 +324,7 @@ void watch_threads(struct watch *w)
 			thread_end(w, t, w->now, false);
 			t = NULL;
 		}
-		if (!t && (state == THREAD_LIVE || state == THREAD_ENDED))
+		if (!t)
 			thread_new(w, i);
 	}
 	names_read(w);

@@ -123,8 +123,7 @@ def mark_text(nodeid, tests):
 class Watch:
     """Registered where somebody records this process."""
 
-    running = ""  # the mark, for a pytest inside a test to put back
-    text = ""  # the latest
+    running = ""  # the latest mark of this process; a pytest inside a test puts back what it found
 
     def __init__(self, config, seen, budget):
         self.config, self.seen, self.budget = config, seen, budget
@@ -143,7 +142,7 @@ class Watch:
         if 4 * len(nodeid) > MARK_MAX or nodeid in self.tests:
             text = mark_text(nodeid, self.tests)
         self.tests[text] = nodeid
-        self.text = Watch.running = text
+        Watch.running = text
         self.seen.mark(text)
 
     # --- whether it stalled ---
@@ -187,13 +186,13 @@ class Watch:
         if call.when == "setup":
             return
         stalls = self.seen.stalls()
-        if stalls == self.stalls or self.text in self.told:
+        if stalls == self.stalls or Watch.running in self.told:
             return
         self.stalls = stalls
-        stall = self.verdict(self.text, item) if self.sync() else None
+        stall = self.verdict(Watch.running, item) if self.sync() else None
         if stall is None:
             return
-        self.told.add(self.text)
+        self.told.add(Watch.running)
         item.user_properties.append((TITLE, stall.msg.splitlines()[0]))
         if call.excinfo is None:
             call.excinfo = stall.info()
@@ -231,7 +230,7 @@ class Watch:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtestloop(self, session):
         yield
-        Watch.running = self.before  # not after each test: next to nothing runs between two
+        Watch.running = self.before  # not after each test: nothing of the suite's runs between two
         self.seen.mark(self.before)
         if self.seen.stalls() != self.first and self.program and not hasattr(self.config, "workerinput"):
             self.sweep({item.nodeid: item for item in session.items})

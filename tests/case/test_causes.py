@@ -322,14 +322,15 @@ def test_quota(run, report, tmp_path):
         pytest.skip(why)
     program = tmp_path / "app.py"
     program.write_text(START + """
-open(sys.argv[1], "w").write(str(os.getpid()))
 def crunch(seconds):
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
 async def main():
-    await asyncio.sleep(0.5)
-    for _ in range(3):
+    await asyncio.sleep(0.2)
+    open(sys.argv[1], "w").write(str(os.getpid()))  # in the group only now, long after it began to be watched
+    await asyncio.sleep(0.6)
+    for _ in range(2):
         crunch(0.03)
         await asyncio.sleep(0.2)
 asyncio.run(main())

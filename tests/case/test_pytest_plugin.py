@@ -240,6 +240,22 @@ def test_a_child_process_is_in_its_parents_test(run, report, tmp_path):
     assert [s["test"] for s in stalls] == ["test_child.py::test_child"]
 
 
+def test_what_is_in_no_test_is_in_none(run, report, tmp_path):
+    """Whose hooks run after the last test; the same of a pytest in a test, where it is that test."""
+    (tmp_path / "conftest.py").write_text(
+        "import asyncio, time\ndef stall():\n async def main():\n  await asyncio.sleep(0.001)\n  time.sleep(0.1)\n asyncio.run(main())\n"
+        "def pytest_sessionfinish(): stall()\n")
+    (tmp_path / "test_outer.py").write_text(
+        "import pytest\nfrom conftest import stall\ndef test_outer():\n"
+        " assert pytest.main(['-q', '-p', 'whystall.pytest_plugin', '-p', 'no:cacheprovider', 'inner.py']) == 0\n stall()\n")
+    (tmp_path / "inner.py").write_text("from conftest import stall\ndef test_inner(): stall()\n")
+    done = run(DEBIAN, "-m", "pytest", "-q", "-p", "whystall.pytest_plugin", "-p", "no:cacheprovider", "test_outer.py",
+               cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(ROOT / "python")))
+    assert done.returncode == 0, done.stdout
+    stalls = [s.get("test") for p in report(done.record)["processes"] for s in p["stalls"] if s["duration_s"] > 0.09]
+    assert stalls == ["inner.py::test_inner", *2 * ["test_outer.py::test_outer"], None]
+
+
 def test_a_test_may_read_the_record_that_it_is_in(run, tmp_path):
     """A process that has the record open, looked at by the one that writes it: the latter's locks stay."""
     (tmp_path / "reader.py").write_text(
